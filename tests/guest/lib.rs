@@ -1,1 +1,3 @@
-//! placeholder
+//! The guest's side of the world: what a machine around an SMMU has, and what is done with it.
+
+pub mod transcript;
