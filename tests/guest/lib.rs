@@ -1,3 +1,4 @@
 //! The guest's side of the world: what a machine around an SMMU has, and what is done with it.
 
+pub mod ram;
 pub mod transcript;
