@@ -245,7 +245,7 @@ pub struct Mem {
 }
 
 /// `dma`.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Dma {
     /// StreamID.
@@ -377,6 +377,6 @@ pub struct Record {
     /// The bits of them that count.
     #[serde(with = "hex::serde")]
     pub mask: [u8; 32],
-    /// The stalled transaction whose record it is; bits [79:64] are its STAG.
+    /// The stalled transaction whose record it is; bits `79:64` are its STAG.
     pub id: Option<u64>,
 }
