@@ -14,6 +14,7 @@
 //! * [`walk`]: the truth without caches, from structures to addresses. Knows no queue.
 //! * [`cache`]: what is remembered, and what an invalidation names as a value.
 //! * [`device`]: all of it wired together.
+//! * `shared` (feature `sync`): the device behind a spin lock. Aside, [`fmt`]: every step as a log record.
 //!
 //! # Example
 //!
@@ -52,8 +53,7 @@
 #![no_std]
 #![forbid(unsafe_code)]
 
-#[cfg(feature = "alloc")]
-extern crate alloc;
+pub mod fmt;
 
 pub mod arch;
 pub mod format;
@@ -66,11 +66,15 @@ pub mod cache;
 
 pub mod device;
 
+#[cfg(feature = "sync")]
+pub mod shared;
+
 pub use arch::addr::{Granule, Iova, Ipa, Level, Pa, Stage};
 pub use arch::features::{ConfigError, Features};
 pub use arch::id::{Asid, Stag, StreamId, StreamWorld, SubstreamId, Vmid};
 pub use device::{
-    Behaviour, RegisterError, Response, Resumed, Settings, Smmu, Terminated, Transaction, Translation,
+    Behaviour, Configuration, RegisterError, Response, Resumed, Settings, Smmu, Terminated, Transaction,
+    Translation,
 };
 pub use env::interrupt::{Interrupt, Interrupts, NoInterrupts};
 pub use env::memory::{Abort, Memory};

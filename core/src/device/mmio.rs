@@ -190,7 +190,7 @@ fn implemented(row: &Register, features: &Features) -> u64 {
 fn check_access(offset: u32, size: usize) -> Result<(), RegisterError> {
     if size != 4 && size != 8 {
         Err(RegisterError::InvalidSize)
-    } else if offset % size as u32 != 0 {
+    } else if !offset.is_multiple_of(size as u32) {
         Err(RegisterError::Unaligned)
     } else if offset >= SIZE_BYTES {
         Err(RegisterError::InvalidRegister)

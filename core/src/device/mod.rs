@@ -88,6 +88,30 @@ impl Settings {
     }
 }
 
+/// Features and settings that fit each other, and `N` entries: what a device is made of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub struct Configuration<const N: usize> {
+    features: Features,
+    settings: Settings,
+}
+
+impl<const N: usize> Configuration<N> {
+    /// Checks `features` and `settings`.
+    ///
+    /// # Errors
+    /// [`ConfigError`] names the feature or setting that cannot be.
+    pub const fn new(features: Features, settings: Settings) -> Result<Self, ConfigError> {
+        if let Err(error) = features.check() {
+            return Err(error);
+        }
+        if let Err(error) = settings.check(N) {
+            return Err(error);
+        }
+        Ok(Self { features, settings })
+    }
+}
+
 /// An SMMUv3: a plain value with room for `N` translations.
 ///
 /// Memory, interrupt lines and a watcher are lent to each call. Nothing allocates, blocks, or loops without bound;
@@ -107,13 +131,29 @@ impl<const N: usize> Smmu<N> {
     /// # Errors
     /// [`ConfigError`] names the feature or setting that cannot be.
     pub const fn new(features: Features, settings: Settings) -> Result<Self, ConfigError> {
-        if let Err(error) = features.check() {
-            return Err(error);
+        match Configuration::new(features, settings) {
+            Ok(configuration) => Ok(Self::of(configuration)),
+            Err(error) => Err(error),
         }
-        if let Err(error) = settings.check(N) {
-            return Err(error);
-        }
-        Ok(Self {
+    }
+
+    /// A device after reset, with empty caches: [`Smmu::new`] for a `static`.
+    ///
+    /// ```
+    /// use smmuv3::{Configuration, Features, Settings, Smmu};
+    ///
+    /// const CONFIGURATION: Configuration<64> =
+    ///     match Configuration::new(Features::SMMUV3_2, Settings::new(16, 4)) {
+    ///         Ok(configuration) => configuration,
+    ///         Err(_) => panic!("does not compile"),
+    ///     };
+    /// static DEVICE: Smmu<64> = Smmu::of(CONFIGURATION);
+    /// assert!(DEVICE.iotlb().is_empty());
+    /// ```
+    #[must_use]
+    pub const fn of(configuration: Configuration<N>) -> Self {
+        let Configuration { features, settings } = configuration;
+        Self {
             features,
             settings,
             registers: Registers::new(&features),
@@ -124,7 +164,7 @@ impl<const N: usize> Smmu<N> {
                 keeps_tables: settings.walk_cache,
             },
             stalls: Stalls::new(),
-        })
+        }
     }
 
     /// What the device implements.

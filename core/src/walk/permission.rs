@@ -68,12 +68,12 @@ pub fn stage1(leaf: u64, limits: TableLimits, cd: &Cd, world: StreamWorld) -> (R
     let (uxn, pxn) = (field::UXN.get(leaf) != 0, field::PXN.get(leaf) != 0);
 
     if world == StreamWorld::El2 {
-        let execute = !uxn && !limits.no_unprivileged_execute && !(cd.write_never_execute && writable);
+        let never = uxn || limits.no_unprivileged_execute || (cd.write_never_execute && writable);
         let mut rights = Rights::PR | Rights::UR;
         if writable {
             rights |= Rights::PW | Rights::UW;
         }
-        if execute {
+        if !never {
             rights |= Rights::PX | Rights::UX;
         }
         return (Rights(rights), clean && writable);

@@ -64,11 +64,11 @@ impl<H: Memory + Trace + ?Sized, K: Keep> Walk<'_, H, K> {
         let mut table = half.base;
         let mut width = u32::from(half.input_bits);
         let mut limits = TableLimits::default();
-        if let Some(kept) = self.kept.find_table(space, granule, half.start, input, self.host) {
-            if let Some(below) = kept.level.next() {
-                (level, table, limits) = (below, kept.next, kept.limits);
-                width = full_width(granule, below);
-            }
+        if let Some(kept) = self.kept.find_table(space, granule, half.start, input, self.host)
+            && let Some(below) = kept.level.next()
+        {
+            (level, table, limits) = (below, kept.next, kept.limits);
+            width = full_width(granule, below);
         }
         loop {
             let location = table | descriptor_offset(granule, level, width, input);

@@ -25,11 +25,11 @@ impl<H: Memory + Trace + ?Sized, K: Keep> Walk<'_, H, K> {
         if ipa.0 > low_mask(s2.input_bits.into()) {
             return Err(Fault::Translation(place));
         }
-        if let Some(entry) = self.kept.find_ipa(space, ipa, self.host) {
-            if !(entry.clean && self.demand.writes()) {
-                self.check_stage2(s2, entry.rights_s2, entry.attributes_s2, place)?;
-                return Ok(entry);
-            }
+        if let Some(entry) = self.kept.find_ipa(space, ipa, self.host)
+            && !(entry.clean && self.demand.writes())
+        {
+            self.check_stage2(s2, entry.rights_s2, entry.attributes_s2, place)?;
+            return Ok(entry);
         }
         for _ in 0..RESTARTS {
             if let Some(entry) = self.walk_stage2(s2, space, ipa, place)? {
@@ -69,11 +69,11 @@ impl<H: Memory + Trace + ?Sized, K: Keep> Walk<'_, H, K> {
         let mut level = s2.start;
         let mut table = s2.base.0;
         let mut width = u32::from(s2.input_bits);
-        if let Some(kept) = self.kept.find_table(space, granule, s2.start, ipa.0, self.host) {
-            if let Some(below) = kept.level.next() {
-                (level, table) = (below, kept.next);
-                width = full_width(granule, below);
-            }
+        if let Some(kept) = self.kept.find_table(space, granule, s2.start, ipa.0, self.host)
+            && let Some(below) = kept.level.next()
+        {
+            (level, table) = (below, kept.next);
+            width = full_width(granule, below);
         }
         let (word, output, address) = loop {
             let address = Pa(table | descriptor_offset(granule, level, width, ipa.0));

@@ -114,9 +114,9 @@ impl<H: Memory + Trace + ?Sized, K: Keep> Walk<'_, H, K> {
         let Some(s1) = &stream.s1 else { return Err(Fault::BadCd) };
         let index = u64::from(substream.0);
         let location = match s1.format.split() {
-            None => s1.context | index * CD_BYTES,
+            None => s1.context | (index * CD_BYTES),
             Some(split) => {
-                let location = s1.context | (index >> split) * L1CD_BYTES;
+                let location = s1.context | ((index >> split) * L1CD_BYTES);
                 let address = self.structure(stream, space, location)?;
                 let word = self.host.read_u64(address).map_err(|_| Fault::CdFetch(address))?;
                 self.host.step(&Step::L1Cd { stream: id, substream, address, word });
@@ -124,7 +124,7 @@ impl<H: Memory + Trace + ?Sized, K: Keep> Walk<'_, H, K> {
                 if leaf > low_mask(limit(self.features, stream)) {
                     return Err(Fault::BadSubstreamId);
                 }
-                leaf | (index & low_mask(split.into())) * CD_BYTES
+                leaf | ((index & low_mask(split.into())) * CD_BYTES)
             }
         };
         let address = self.structure(stream, space, location)?;
