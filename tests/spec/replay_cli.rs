@@ -316,6 +316,41 @@ fn wrong_answers_to_a_device_show_both_answers() {
     );
 }
 
+/// Two STEs at 0x4000_0000; StreamID 1 has 4 KiB pages at 0x1000, 0x2000 and 0x3000, the last not beside the others.
+const PAGES: &[&str] = &[
+    r#"{"op":"write","pa":"0x40000040","hex":"0b10004000000000"}"#,
+    r#"{"op":"write","pa":"0x40001000","hex":"190000c0026200000020004000000000"}"#,
+    r#"{"op":"write","pa":"0x40002000","hex":"0330004000000000"}"#,
+    r#"{"op":"write","pa":"0x40003000","hex":"0340004000000000"}"#,
+    r#"{"op":"write","pa":"0x40004008","hex":"431700500000000043270050000000004387005000000000"}"#,
+    r#"{"op":"mmio_w","off":"0x80","size":8,"val":"0x40000000"}"#,
+    r#"{"op":"mmio_w","off":"0x88","size":4,"val":1}"#,
+    r#"{"op":"mmio_w","off":"0x20","size":4,"val":1}"#,
+];
+
+#[test]
+fn a_long_access_takes_as_many_translations_as_it_needs() {
+    let beside = [
+        r#"{"op":"dma","sid":1,"ssid":null,"iova":"0x1ffe","access":"w","len":4,"data":"01020304","expect":{"pa":"0x50001ffe"}}"#,
+        r#"{"op":"mem","pa":"0x50001ffd","hex":"000102030400"}"#,
+        r#"{"op":"dma","sid":1,"ssid":null,"iova":"0x3ffe","access":"r","len":4,"expect":{"fault":true,"event":"F_TRANSLATION"}}"#,
+        r#"{"op":"dma","sid":1,"ssid":null,"iova":"0x2ffe","access":"r","len":4,"expect":{"pa":"0x50002ffe"}}"#,
+    ];
+    // The format knows one `pa`, at which all of `data` has to be.
+    let apart = r#"{"op":"dma","sid":1,"ssid":null,"iova":"0x2ffe","access":"w","len":4,"data":"01020304","expect":{"pa":"0x50002ffe"}}"#;
+
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("a.jsonl"), transcript(&[PAGES, &beside].concat())).unwrap();
+    fs::write(folder.path().join("b.jsonl"), transcript(&[PAGES, &[apart]].concat())).unwrap();
+    let output = replay(&["."], folder.path());
+    assert_eq!(
+        text(&output.stdout),
+        "ok a\n\
+         FAIL b:10 dma, expected 01020304 at 0x50002ffe, got 01020000\n\
+         replay: 1 passed, 1 failed, 0 skipped\n"
+    );
+}
+
 #[test]
 fn a_reader_that_goes_away_changes_no_verdict() {
     let folder = tempfile::tempdir().unwrap();
