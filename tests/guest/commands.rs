@@ -150,7 +150,12 @@ pub const fn tlbi_nh_asid(vmid: u16, asid: u16) -> Command {
 
 /// CMD_TLBI_NH_VA
 pub const fn tlbi_nh_va(vmid: u16, asid: u16, address: u64, leaf: Leaf, hint: Hint) -> Command {
-    by_address(plain(opcode::TLBI_NH_VA).with(field::VMID, vmid as u64).with(field::ASID, asid as u64), address, leaf, hint)
+    by_address(
+        plain(opcode::TLBI_NH_VA).with(field::VMID, vmid as u64).with(field::ASID, asid as u64),
+        address,
+        leaf,
+        hint,
+    )
 }
 
 /// CMD_TLBI_NH_VAA
@@ -385,8 +390,14 @@ mod tests {
             (cfgi_all(), [4, 31]),
             (cfgi_cd(7, 0xf_ffff, Leaf::AndTables), [0x0000_0007_ffff_f005, 0]),
             (tlbi_nh_asid(0xaaaa, 0xbbbb), [0xbbbb_aaaa_0000_0011, 0]),
-            (tlbi_nh_va(1, 2, 0xffff_8000_0000_3000, Leaf::Only, hint), [0x0002_0001_03f1_f012, 0xffff_8000_0000_3b01]),
-            (tlbi_s2_ipa(3, 0xf_ffff_ffff_f000, Leaf::AndTables, Hint::NONE), [0x0000_0003_0000_002a, 0xf_ffff_ffff_f000]),
+            (
+                tlbi_nh_va(1, 2, 0xffff_8000_0000_3000, Leaf::Only, hint),
+                [0x0002_0001_03f1_f012, 0xffff_8000_0000_3b01],
+            ),
+            (
+                tlbi_s2_ipa(3, 0xf_ffff_ffff_f000, Leaf::AndTables, Hint::NONE),
+                [0x0000_0003_0000_002a, 0xf_ffff_ffff_f000],
+            ),
             (tlbi_nsnh_all(), [0x30, 0]),
             (sync_with(1, 0x8_0000_1004, 0xdead_beef), [0xdead_beef_0000_1046, 0x8_0000_1004]),
             (resume(5, 0xcafe, 1, 0), [0x0000_0005_0000_1044, 0xcafe]),
@@ -420,8 +431,10 @@ mod tests {
                 ttl,
                 Leaf::Only,
             );
-            let split: Vec<_> =
-                commands.iter().map(|&raw| (Record(raw).get(field::NUM), Record(raw).get(field::SCALE))).collect();
+            let split: Vec<_> = commands
+                .iter()
+                .map(|&raw| (Record(raw).get(field::NUM), Record(raw).get(field::SCALE)))
+                .collect();
             assert_eq!(split, expected, "{bytes:#x} bytes of {grain:?}");
             let covered: u64 = split.iter().map(|(num, scale)| (num + 1) << scale << grain.shift()).sum();
             assert!(covered >= bytes);

@@ -113,7 +113,11 @@ impl Kept {
             let ours = self.same_vmid(entry.vmid, vmid) && entry.asid.is_none_or(|tag| tag == asid);
             if ours && va >> entry.log2 == entry.base >> entry.log2 {
                 let offset = va - entry.base;
-                answers.push(if entry.rights.allow(access) { Ok(entry.pa + offset) } else { Err(Fault::Permission) });
+                answers.push(if entry.rights.allow(access) {
+                    Ok(entry.pa + offset)
+                } else {
+                    Err(Fault::Permission)
+                });
             }
         }
         answers
@@ -164,7 +168,11 @@ impl Kept {
 
     /// The table descriptors that may be cached although memory says something else now.
     pub fn stale_tables(&self, memory: &impl crate::bits::Words) -> Vec<KeptTable> {
-        self.tables.iter().filter(|kept| memory.word(kept.table.pa) != Some(kept.table.descriptor)).copied().collect()
+        self.tables
+            .iter()
+            .filter(|kept| memory.word(kept.table.pa) != Some(kept.table.descriptor))
+            .copied()
+            .collect()
     }
 
     fn same_vmid(&self, tag: u16, vmid: u16) -> bool {

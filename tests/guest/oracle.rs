@@ -274,7 +274,8 @@ pub fn walk(cd: &Cd, oas: u32, memory: &impl Words, input: u64, access: Access) 
             return walk;
         }
         let ap = leaf.get(descriptor::AP);
-        let mut rights = Rights { pr: true, pw: ap & 0b10 == 0, ur: ap & 0b01 != 0, uw: ap == 0b01, ux: true, px: true };
+        let mut rights =
+            Rights { pr: true, pw: ap & 0b10 == 0, ur: ap & 0b01 != 0, uw: ap == 0b01, ux: true, px: true };
         if no_unprivileged {
             rights.ur = false;
             rights.uw = false;
@@ -303,7 +304,8 @@ pub fn walk(cd: &Cd, oas: u32, memory: &impl Words, input: u64, access: Access) 
             contiguous: leaf.get(descriptor::CONTIGUOUS) == 1 && grain.contiguous(level) > 1,
             rights,
         });
-        walk.answer = if rights.allow(access) { Ok(output | va & ((1 << shift) - 1)) } else { Err(Fault::Permission) };
+        walk.answer =
+            if rights.allow(access) { Ok(output | va & ((1 << shift) - 1)) } else { Err(Fault::Permission) };
         return walk;
     }
 }
@@ -427,7 +429,10 @@ mod tests {
                 ]
             };
             let found: String = side(false).into_iter().chain(['|']).chain(side(true)).collect();
-            assert_eq!(found, expected, "AP {ap:02b} UXN {uxn} PXN {pxn} APTable {aptable:02b} WXN {wxn} PAN {pan}");
+            assert_eq!(
+                found, expected,
+                "AP {ap:02b} UXN {uxn} PXN {pxn} APTable {aptable:02b} WXN {wxn} PAN {pan}"
+            );
         }
     }
 
@@ -453,7 +458,10 @@ mod tests {
                     if level < 3 {
                         tables.split(&mut heap, &mut flat, va);
                         let last = va + (1 << shift) - 1;
-                        assert_eq!(walk(&cd, 48, &flat, last, Access::READ).answer, Ok(pa + (1 << shift) - 1));
+                        assert_eq!(
+                            walk(&cd, 48, &flat, last, Access::READ).answer,
+                            Ok(pa + (1 << shift) - 1)
+                        );
                     }
                     tables.unmap(&mut flat, va);
                     assert_eq!(walk(&cd, 48, &flat, va, Access::READ).answer, Err(Fault::Translation));

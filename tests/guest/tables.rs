@@ -2,7 +2,11 @@
 //!
 //! Positions are those of the architecture's tables (§5.2, §5.4, DDI 0487 §D8.3); nothing here asks the core.
 
-#![allow(clippy::indexing_slicing, clippy::panic, reason = "a table that cannot be built is a mistake in a test")]
+#![allow(
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a table that cannot be built is a mistake in a test"
+)]
 
 use crate::bits::{Record, Words};
 
@@ -191,7 +195,8 @@ pub mod descriptor {
         Attributes::ZERO.with(SH, 0b11).with(AF, 1).with(NG, 1).with(AP, 0b01).with(PXN, 1).with(UXN, 1);
 
     /// Stage 2: Normal write-back memory, inner shareable, AF = 1, read and write.
-    pub const S2_RW: Attributes = Attributes::ZERO.with(SH, 0b11).with(AF, 1).with(S2AP, 0b11).with(MEMATTR, 0b1111);
+    pub const S2_RW: Attributes =
+        Attributes::ZERO.with(SH, 0b11).with(AF, 1).with(S2AP, 0b11).with(MEMATTR, 0b1111);
 
     /// A leaf at `level`: a page at level 3, a block above.
     pub const fn leaf(grain: Grain, level: u32, pa: u64, attributes: Attributes) -> u64 {
@@ -363,7 +368,13 @@ impl PageTables {
     }
 
     /// Empty tables that start at `start`: for stage 2, where more index bits than a table has mean concatenated tables.
-    pub fn from_level(grain: Grain, bits: u32, start: u32, heap: &mut Heap, memory: &mut impl Words) -> PageTables {
+    pub fn from_level(
+        grain: Grain,
+        bits: u32,
+        start: u32,
+        heap: &mut Heap,
+        memory: &mut impl Words,
+    ) -> PageTables {
         let index_bits = bits - grain.level_shift(start);
         assert!(index_bits <= grain.stride() + 4, "at most 16 concatenated tables");
         let root = new_table(heap, memory, (8u64 << index_bits).max(64));
@@ -374,7 +385,8 @@ impl PageTables {
     fn entry(&self, table: u64, va: u64, level: u32) -> u64 {
         let inside = va & (u64::MAX >> (64 - self.bits));
         let index = inside >> self.grain.level_shift(level);
-        let width = if level == self.start { 64 - self.grain.level_shift(level) } else { self.grain.stride() };
+        let width =
+            if level == self.start { 64 - self.grain.level_shift(level) } else { self.grain.stride() };
         table + 8 * (index & (u64::MAX >> (64 - width)))
     }
 
