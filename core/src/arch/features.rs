@@ -1,0 +1,679 @@
+//! What this SMMU implements: the one source from which the ID registers follow (§6.3.1 to §6.3.8).
+//!
+//! A [`Features`] value is plain data with public fields, since only the integrator knows what the machine is to
+//! have; there is no default. [`Features::check`] refuses sets that the architecture does not allow, and features
+//! that this model does not have, by the name of the field.
+
+use core::fmt;
+
+use super::bits::Field;
+
+/// The largest `IDR5.STALL_MAX` that can be configured: stalled transactions are held inline.
+pub const MAX_STALLS: usize = 32;
+
+/// Fields of IDR0 to IDR5, as the architecture numbers them.
+pub mod field {
+    use super::Field;
+
+    /// `IDR0.S2P`.
+    pub const S2P: Field = Field::bit(0);
+    /// `IDR0.S1P`.
+    pub const S1P: Field = Field::bit(1);
+    /// `IDR0.TTF`: 0b10 is VMSAv8-64 alone.
+    pub const TTF: Field = Field::bits(3, 2);
+    /// `IDR0.COHACC`.
+    pub const COHACC: Field = Field::bit(4);
+    /// `IDR0.BTM`.
+    pub const BTM: Field = Field::bit(5);
+    /// `IDR0.HTTU`.
+    pub const HTTU: Field = Field::bits(7, 6);
+    /// `IDR0.DORMHINT`.
+    pub const DORMHINT: Field = Field::bit(8);
+    /// `IDR0.Hyp`.
+    pub const HYP: Field = Field::bit(9);
+    /// `IDR0.ATS`.
+    pub const ATS: Field = Field::bit(10);
+    /// `IDR0.NS1ATS`.
+    pub const NS1ATS: Field = Field::bit(11);
+    /// `IDR0.ASID16`.
+    pub const ASID16: Field = Field::bit(12);
+    /// `IDR0.MSI`.
+    pub const MSI: Field = Field::bit(13);
+    /// `IDR0.SEV`.
+    pub const SEV: Field = Field::bit(14);
+    /// `IDR0.ATOS`.
+    pub const ATOS: Field = Field::bit(15);
+    /// `IDR0.PRI`.
+    pub const PRI: Field = Field::bit(16);
+    /// `IDR0.VMW`.
+    pub const VMW: Field = Field::bit(17);
+    /// `IDR0.VMID16`.
+    pub const VMID16: Field = Field::bit(18);
+    /// `IDR0.CD2L`.
+    pub const CD2L: Field = Field::bit(19);
+    /// `IDR0.VATOS`.
+    pub const VATOS: Field = Field::bit(20);
+    /// `IDR0.TTENDIAN`.
+    pub const TTENDIAN: Field = Field::bits(22, 21);
+    /// `IDR0.ATSRECERR`.
+    pub const ATSRECERR: Field = Field::bit(23);
+    /// `IDR0.STALL_MODEL`.
+    pub const STALL_MODEL: Field = Field::bits(25, 24);
+    /// `IDR0.TERM_MODEL`.
+    pub const TERM_MODEL: Field = Field::bit(26);
+    /// `IDR0.ST_LEVEL`.
+    pub const ST_LEVEL: Field = Field::bits(28, 27);
+
+    /// `IDR1.SIDSIZE`.
+    pub const SIDSIZE: Field = Field::bits(5, 0);
+    /// `IDR1.SSIDSIZE`.
+    pub const SSIDSIZE: Field = Field::bits(10, 6);
+    /// `IDR1.PRIQS`.
+    pub const PRIQS: Field = Field::bits(15, 11);
+    /// `IDR1.EVENTQS`.
+    pub const EVENTQS: Field = Field::bits(20, 16);
+    /// `IDR1.CMDQS`.
+    pub const CMDQS: Field = Field::bits(25, 21);
+    /// `IDR1.ATTR_PERMS_OVR`.
+    pub const ATTR_PERMS_OVR: Field = Field::bit(26);
+    /// `IDR1.ATTR_TYPES_OVR`.
+    pub const ATTR_TYPES_OVR: Field = Field::bit(27);
+
+    /// `IDR3.HAD`.
+    pub const HAD: Field = Field::bit(2);
+    /// `IDR3.XNX`.
+    pub const XNX: Field = Field::bit(4);
+    /// `IDR3.FWB`.
+    pub const FWB: Field = Field::bit(8);
+    /// `IDR3.STT`.
+    pub const STT: Field = Field::bit(9);
+    /// `IDR3.RIL`.
+    pub const RIL: Field = Field::bit(10);
+    /// `IDR3.BBML`.
+    pub const BBML: Field = Field::bits(12, 11);
+    /// `IDR3.E0PD`.
+    pub const E0PD: Field = Field::bit(13);
+    /// `IDR3.PTWNNC`.
+    pub const PTWNNC: Field = Field::bit(14);
+
+    /// `IDR5.OAS`.
+    pub const OAS: Field = Field::bits(2, 0);
+    /// `IDR5.GRAN4K`.
+    pub const GRAN4K: Field = Field::bit(4);
+    /// `IDR5.GRAN16K`.
+    pub const GRAN16K: Field = Field::bit(5);
+    /// `IDR5.GRAN64K`.
+    pub const GRAN64K: Field = Field::bit(6);
+    /// `IDR5.VAX`.
+    pub const VAX: Field = Field::bits(11, 10);
+    /// `IDR5.STALL_MAX`.
+    pub const STALL_MAX: Field = Field::bits(31, 16);
+}
+
+/// The architecture version that `AIDR` shows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub enum Version {
+    /// SMMUv3.0.
+    V3_0,
+    /// SMMUv3.1.
+    V3_1,
+    /// SMMUv3.2.
+    V3_2,
+    /// SMMUv3.3.
+    V3_3,
+}
+
+/// `IDR0.TTENDIAN`: the byte order of translation tables.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub enum TtEndian {
+    /// 0b00: `CD.ENDI` and `STE.S2ENDI` choose.
+    Mixed,
+    /// 0b10: little-endian only.
+    Little,
+    /// 0b11: big-endian only.
+    Big,
+}
+
+/// `IDR0.STALL_MODEL`: whether a faulting transaction may wait for software.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub enum StallModel {
+    /// 0b00: `CD.S` and `STE.S2S` choose.
+    StallOrTerminate,
+    /// 0b01: faults terminate.
+    Terminate,
+    /// 0b10: faults stall.
+    Stall,
+}
+
+/// What an SMMU implements. See the module.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub struct Features {
+    /// `AIDR`: the architecture version.
+    pub version: Version,
+    /// `IIDR`, all 32 bits: product, variant, revision, implementer.
+    pub iidr: u32,
+    /// `IDR0.S1P`: stage 1 translation.
+    pub s1p: bool,
+    /// `IDR0.S2P`: stage 2 translation.
+    pub s2p: bool,
+    /// `IDR0.COHACC`: accesses to tables and queues are coherent. Shown; memory is always coherent here.
+    pub cohacc: bool,
+    /// `IDR0.HTTU`: 0 none, 1 Access flag, 2 Access flag and dirty state.
+    pub httu: u8,
+    /// `IDR0.Hyp`: StreamWorld EL2.
+    pub hyp: bool,
+    /// `IDR0.ASID16`: 16-bit ASIDs, otherwise 8.
+    pub asid16: bool,
+    /// `IDR0.MSI`: message-signalled interrupts.
+    pub msi: bool,
+    /// `IDR0.SEV`: CMD_SYNC can send a WFE event.
+    pub sev: bool,
+    /// `IDR0.VMID16`: 16-bit VMIDs, otherwise 8.
+    pub vmid16: bool,
+    /// `IDR0.CD2L`: two-level CD tables.
+    pub cd2l: bool,
+    /// `IDR0.TTENDIAN`.
+    pub ttendian: TtEndian,
+    /// `IDR0.STALL_MODEL`.
+    pub stall_model: StallModel,
+    /// `IDR0.TERM_MODEL`: terminated transactions always abort; `CD.A` must be 1.
+    pub term_model: bool,
+    /// `IDR0.ST_LEVEL`: two-level stream tables.
+    pub two_level_stream_table: bool,
+    /// `IDR1.SIDSIZE`: StreamID bits, 0 to 32.
+    pub sidsize: u8,
+    /// `IDR1.SSIDSIZE`: SubstreamID bits, 0 to 20.
+    pub ssidsize: u8,
+    /// `IDR1.EVENTQS`: log2 of the largest event queue, 0 to 19.
+    pub eventqs: u8,
+    /// `IDR1.CMDQS`: log2 of the largest command queue, 0 to 19.
+    pub cmdqs: u8,
+    /// `IDR1.ATTR_PERMS_OVR`: `STE.PRIVCFG` and `STE.INSTCFG` work.
+    pub attr_perms_ovr: bool,
+    /// `IDR1.ATTR_TYPES_OVR`: `STE.MTCFG`, `STE.SHCFG` and `STE.ALLOCCFG` work.
+    pub attr_types_ovr: bool,
+    /// `IDR3.HAD`: `CD.HAD0` and `CD.HAD1` work.
+    pub had: bool,
+    /// `IDR3.XNX`: stage 2 execute permission by privilege.
+    pub xnx: bool,
+    /// `IDR3.FWB`: `STE.S2FWB` works.
+    pub fwb: bool,
+    /// `IDR3.STT`: small translation tables.
+    pub stt: bool,
+    /// `IDR3.RIL`: range invalidation and level hints.
+    pub ril: bool,
+    /// `IDR3.BBML`: break-before-make level, 0 to 2.
+    pub bbml: u8,
+    /// `IDR3.E0PD`: `CD.E0PD0` and `CD.E0PD1` work.
+    pub e0pd: bool,
+    /// `IDR3.PTWNNC`: with `STE.S2PTW` = 0, walks of Device memory are treated as Normal Non-cacheable.
+    pub ptwnnc: bool,
+    /// `IDR5.OAS` in bits: 32, 36, 40, 42, 44, 48 or 52.
+    pub oas_bits: u8,
+    /// `IDR5.GRAN4K`.
+    pub gran4k: bool,
+    /// `IDR5.GRAN16K`.
+    pub gran16k: bool,
+    /// `IDR5.GRAN64K`.
+    pub gran64k: bool,
+    /// `IDR5.VAX` = 1: 52-bit virtual addresses.
+    pub vax52: bool,
+    /// `IDR5.STALL_MAX`: transactions that can be stalled at once, up to [`MAX_STALLS`].
+    pub stall_max: u16,
+}
+
+impl Features {
+    /// A small SMMUv3.1 without range invalidation: stage 1, 4 KiB pages, 8-bit ASIDs, linear stream table.
+    pub const MINIMAL: Self = Self {
+        version: Version::V3_1,
+        iidr: 0,
+        s1p: true,
+        s2p: false,
+        cohacc: true,
+        httu: 0,
+        hyp: false,
+        asid16: false,
+        msi: false,
+        sev: false,
+        vmid16: false,
+        cd2l: false,
+        ttendian: TtEndian::Little,
+        stall_model: StallModel::Terminate,
+        term_model: true,
+        two_level_stream_table: false,
+        sidsize: 6,
+        ssidsize: 0,
+        eventqs: 7,
+        cmdqs: 8,
+        attr_perms_ovr: false,
+        attr_types_ovr: false,
+        had: true,
+        xnx: false,
+        fwb: false,
+        stt: false,
+        ril: false,
+        bbml: 0,
+        e0pd: false,
+        ptwnnc: false,
+        oas_bits: 40,
+        gran4k: true,
+        gran16k: false,
+        gran64k: false,
+        vax52: false,
+        stall_max: 0,
+    };
+
+    /// What QEMU 10.0.2 shows with stage 1: the peer of the recorded transcripts.
+    pub const QEMU_10: Self = Self {
+        asid16: true,
+        vmid16: true,
+        two_level_stream_table: true,
+        sidsize: 16,
+        eventqs: 19,
+        cmdqs: 19,
+        ril: true,
+        bbml: 2,
+        oas_bits: 44,
+        gran16k: true,
+        gran64k: true,
+        ..Self::MINIMAL
+    };
+
+    /// SMMUv3.0 with both stages, substreams and all granules.
+    pub const SMMUV3_0: Self = Self {
+        version: Version::V3_0,
+        s2p: true,
+        hyp: true,
+        asid16: true,
+        msi: true,
+        sev: true,
+        vmid16: true,
+        cd2l: true,
+        stall_model: StallModel::StallOrTerminate,
+        stall_max: 16,
+        term_model: false,
+        two_level_stream_table: true,
+        sidsize: 16,
+        ssidsize: 20,
+        eventqs: 19,
+        cmdqs: 19,
+        attr_perms_ovr: true,
+        attr_types_ovr: true,
+        had: false,
+        httu: 2,
+        oas_bits: 48,
+        gran16k: true,
+        gran64k: true,
+        ..Self::MINIMAL
+    };
+
+    /// SMMUv3.1: what [`Features::SMMUV3_0`] has, HAD, XNX and 52-bit addresses.
+    pub const SMMUV3_1: Self =
+        Self { version: Version::V3_1, had: true, xnx: true, oas_bits: 52, vax52: true, ..Self::SMMUV3_0 };
+
+    /// SMMUv3.2: what [`Features::SMMUV3_1`] has, range invalidation, BBML 2, FWB and small tables.
+    pub const SMMUV3_2: Self =
+        Self { version: Version::V3_2, ril: true, bbml: 2, fwb: true, stt: true, ..Self::SMMUV3_1 };
+
+    /// The features that a set of ID register values shows.
+    ///
+    /// # Errors
+    /// [`ConfigError`] names the first field that shows what this model does not have.
+    pub const fn from_idr(idr: [u32; 6], iidr: u32, aidr: u32) -> Result<Self, ConfigError> {
+        let [idr0, idr1, idr2, idr3, idr4, idr5] = idr;
+        let (idr0, idr1, idr3, idr5) = (idr0 as u64, idr1 as u64, idr3 as u64, idr5 as u64);
+        macro_rules! bit {
+            ($word:ident, $field:ident) => {
+                field::$field.get($word) != 0
+            };
+        }
+        let version = match aidr {
+            0 => Version::V3_0,
+            1 => Version::V3_1,
+            2 => Version::V3_2,
+            3 => Version::V3_3,
+            _ => return Err(ConfigError::absent("AIDR")),
+        };
+        let features = Self {
+            version,
+            iidr,
+            s1p: bit!(idr0, S1P),
+            s2p: bit!(idr0, S2P),
+            cohacc: bit!(idr0, COHACC),
+            httu: field::HTTU.get(idr0) as u8,
+            hyp: bit!(idr0, HYP),
+            asid16: bit!(idr0, ASID16),
+            msi: bit!(idr0, MSI),
+            sev: bit!(idr0, SEV),
+            vmid16: bit!(idr0, VMID16),
+            cd2l: bit!(idr0, CD2L),
+            ttendian: match field::TTENDIAN.get(idr0) {
+                0b00 => TtEndian::Mixed,
+                0b10 => TtEndian::Little,
+                0b11 => TtEndian::Big,
+                _ => return Err(ConfigError::inconsistent("IDR0.TTENDIAN", "0b01 is reserved")),
+            },
+            stall_model: match field::STALL_MODEL.get(idr0) {
+                0b00 => StallModel::StallOrTerminate,
+                0b01 => StallModel::Terminate,
+                0b10 => StallModel::Stall,
+                _ => return Err(ConfigError::inconsistent("IDR0.STALL_MODEL", "0b11 is reserved")),
+            },
+            term_model: bit!(idr0, TERM_MODEL),
+            two_level_stream_table: bit!(idr0, ST_LEVEL),
+            sidsize: field::SIDSIZE.get(idr1) as u8,
+            ssidsize: field::SSIDSIZE.get(idr1) as u8,
+            eventqs: field::EVENTQS.get(idr1) as u8,
+            cmdqs: field::CMDQS.get(idr1) as u8,
+            attr_perms_ovr: bit!(idr1, ATTR_PERMS_OVR),
+            attr_types_ovr: bit!(idr1, ATTR_TYPES_OVR),
+            had: bit!(idr3, HAD),
+            xnx: bit!(idr3, XNX),
+            fwb: bit!(idr3, FWB),
+            stt: bit!(idr3, STT),
+            ril: bit!(idr3, RIL),
+            bbml: field::BBML.get(idr3) as u8,
+            e0pd: bit!(idr3, E0PD),
+            ptwnnc: bit!(idr3, PTWNNC),
+            oas_bits: match field::OAS.get(idr5) {
+                0 => 32,
+                1 => 36,
+                2 => 40,
+                3 => 42,
+                4 => 44,
+                5 => 48,
+                6 => 52,
+                _ => return Err(ConfigError::absent("IDR5.OAS")),
+            },
+            gran4k: bit!(idr5, GRAN4K),
+            gran16k: bit!(idr5, GRAN16K),
+            gran64k: bit!(idr5, GRAN64K),
+            vax52: field::VAX.get(idr5) == 1,
+            stall_max: field::STALL_MAX.get(idr5) as u16,
+        };
+        // Whatever does not come back out is a field that this model does not have.
+        let missing = if idr0 as u32 != features.idr(0) {
+            missing_in_idr0(idr0 & !(features.idr(0) as u64))
+        } else if idr1 as u32 != features.idr(1) {
+            "IDR1"
+        } else if idr2 != 0 {
+            "IDR2"
+        } else if idr3 as u32 != features.idr(3) {
+            "IDR3"
+        } else if idr4 != 0 {
+            "IDR4"
+        } else if idr5 as u32 != features.idr(5) {
+            "IDR5"
+        } else {
+            return Ok(features);
+        };
+        Err(ConfigError::absent(missing))
+    }
+
+    /// `IDR0` to `IDR5` as a guest reads them; zero for any other number.
+    #[must_use]
+    pub const fn idr(&self, number: usize) -> u32 {
+        macro_rules! word {
+            ($($field:ident = $value:expr),* $(,)?) => {{
+                let mut word = 0u64;
+                $(word = field::$field.put(word, $value as u64);)*
+                word as u32
+            }};
+        }
+        match number {
+            0 => word!(
+                S2P = self.s2p,
+                S1P = self.s1p,
+                TTF = 0b10,
+                COHACC = self.cohacc,
+                HTTU = self.httu,
+                HYP = self.hyp,
+                ASID16 = self.asid16,
+                MSI = self.msi,
+                SEV = self.sev,
+                VMID16 = self.vmid16,
+                CD2L = self.cd2l,
+                TTENDIAN = match self.ttendian {
+                    TtEndian::Mixed => 0b00,
+                    TtEndian::Little => 0b10,
+                    TtEndian::Big => 0b11,
+                },
+                STALL_MODEL = match self.stall_model {
+                    StallModel::StallOrTerminate => 0b00,
+                    StallModel::Terminate => 0b01,
+                    StallModel::Stall => 0b10,
+                },
+                TERM_MODEL = self.term_model,
+                ST_LEVEL = self.two_level_stream_table,
+            ),
+            1 => word!(
+                SIDSIZE = self.sidsize,
+                SSIDSIZE = self.ssidsize,
+                EVENTQS = self.eventqs,
+                CMDQS = self.cmdqs,
+                ATTR_PERMS_OVR = self.attr_perms_ovr,
+                ATTR_TYPES_OVR = self.attr_types_ovr,
+            ),
+            3 => word!(
+                HAD = self.had,
+                XNX = self.xnx,
+                FWB = self.fwb,
+                STT = self.stt,
+                RIL = self.ril,
+                BBML = self.bbml,
+                E0PD = self.e0pd,
+                PTWNNC = self.ptwnnc,
+            ),
+            5 => word!(
+                OAS = match self.oas_bits {
+                    32 => 0,
+                    36 => 1,
+                    40 => 2,
+                    42 => 3,
+                    44 => 4,
+                    48 => 5,
+                    _ => 6,
+                },
+                GRAN4K = self.gran4k,
+                GRAN16K = self.gran16k,
+                GRAN64K = self.gran64k,
+                VAX = self.vax52,
+                STALL_MAX = self.stall_max,
+            ),
+            _ => 0,
+        }
+    }
+
+    /// `AIDR`: `[7:4]` is 0 for every SMMUv3.x.
+    #[must_use]
+    pub const fn aidr(&self) -> u32 {
+        self.version as u32
+    }
+
+    /// Refuses a set that the architecture does not allow or that this model does not have.
+    ///
+    /// # Errors
+    /// [`ConfigError`] names the field and the rule.
+    pub const fn check(&self) -> Result<(), ConfigError> {
+        use ConfigError as E;
+        let both_stages = self.s1p && self.s2p;
+        let v3_1 = self.version as u8 >= Version::V3_1 as u8;
+        let v3_2 = self.version as u8 >= Version::V3_2 as u8;
+        let v3_3 = self.version as u8 >= Version::V3_3 as u8;
+        let rules = [
+            (self.s1p || self.s2p, "IDR0.S1P", "at least one stage is needed"),
+            (self.httu <= 2, "IDR0.HTTU", "0b11 belongs to SMMUv3.4"),
+            (!self.hyp || both_stages, "IDR0.Hyp", "EL2 needs both stages"),
+            (!v3_2 || !both_stages || self.hyp, "IDR0.Hyp", "SMMUv3.2 with both stages has EL2"),
+            (self.sidsize <= 32, "IDR1.SIDSIZE", "at most 32"),
+            (
+                self.sidsize < 7 || self.two_level_stream_table,
+                "IDR0.ST_LEVEL",
+                "SIDSIZE of 7 or more needs two levels",
+            ),
+            (self.ssidsize <= 20, "IDR1.SSIDSIZE", "at most 20"),
+            (self.eventqs <= 19, "IDR1.EVENTQS", "at most 19"),
+            (self.cmdqs <= 19, "IDR1.CMDQS", "at most 19"),
+            (!v3_1 || !self.s1p || self.had, "IDR3.HAD", "mandatory since SMMUv3.1 with stage 1"),
+            (!v3_1 || !self.s2p || self.xnx, "IDR3.XNX", "mandatory since SMMUv3.1 with stage 2"),
+            (!v3_2 || !self.s2p || self.fwb, "IDR3.FWB", "mandatory since SMMUv3.2 with stage 2"),
+            (!v3_2 || self.ril, "IDR3.RIL", "mandatory since SMMUv3.2"),
+            (!v3_2 || self.bbml != 0, "IDR3.BBML", "at least 1 since SMMUv3.2"),
+            (self.bbml <= 2, "IDR3.BBML", "0b11 is reserved"),
+            (!v3_3 || self.e0pd, "IDR3.E0PD", "mandatory since SMMUv3.3"),
+            (!v3_3 || !self.s2p || self.ptwnnc, "IDR3.PTWNNC", "mandatory since SMMUv3.3 with stage 2"),
+            (self.gran4k || self.gran16k || self.gran64k, "IDR5.GRAN4K", "at least one granule is needed"),
+            (matches!(self.oas_bits, 32 | 36 | 40 | 42 | 44 | 48 | 52), "IDR5.OAS", "no such size"),
+            (
+                self.oas_bits < 52 || (v3_1 && self.gran64k),
+                "IDR5.OAS",
+                "52 bits need SMMUv3.1 and 64 KiB granules",
+            ),
+            (!self.vax52 || (v3_1 && self.gran64k), "IDR5.VAX", "52 bits need SMMUv3.1 and 64 KiB granules"),
+            (
+                self.stall_max == 0 || !matches!(self.stall_model, StallModel::Terminate),
+                "IDR5.STALL_MAX",
+                "0 where nothing stalls",
+            ),
+            (
+                self.stall_max != 0 || matches!(self.stall_model, StallModel::Terminate),
+                "IDR5.STALL_MAX",
+                "at least 1 where transactions can stall",
+            ),
+            (self.stall_max as usize <= MAX_STALLS, "IDR5.STALL_MAX", "this model holds at most 32"),
+        ];
+        let mut i = 0;
+        while i < rules.len() {
+            #[expect(clippy::indexing_slicing, reason = "`get` is not const; `i` is below the length")]
+            let (holds, field, rule) = rules[i];
+            if !holds {
+                return Err(E::inconsistent(field, rule));
+            }
+            i += 1;
+        }
+        Ok(())
+    }
+
+    /// IAS in bits: the widest intermediate physical address, OAS where tables are VMSAv8-64 alone (§3.4).
+    #[must_use]
+    #[inline]
+    pub const fn ias_bits(&self) -> u32 {
+        self.oas_bits as u32
+    }
+}
+
+/// The name of the lowest set bit of IDR0 among those that this model never shows.
+const fn missing_in_idr0(bits: u64) -> &'static str {
+    match bits.trailing_zeros() {
+        2 => "IDR0.TTF (AArch32 tables)",
+        3 => "IDR0.TTF without AArch64",
+        5 => "IDR0.BTM",
+        8 => "IDR0.DORMHINT",
+        10 => "IDR0.ATS",
+        11 => "IDR0.NS1ATS",
+        15 => "IDR0.ATOS",
+        16 => "IDR0.PRI",
+        17 => "IDR0.VMW",
+        20 => "IDR0.VATOS",
+        23 => "IDR0.ATSRECERR",
+        30 => "IDR0.RME_IMPL",
+        _ => "IDR0",
+    }
+}
+
+/// Why [`Smmu::new`](crate::Smmu::new) refuses to build a device: the integrator's mistake, never the guest's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub enum ConfigError {
+    /// The field is inconsistent with others, for the reason given.
+    Inconsistent {
+        /// The field, in Arm's spelling.
+        field: &'static str,
+        /// The rule that it breaks.
+        rule: &'static str,
+    },
+    /// The field shows a feature that this model does not have.
+    Absent {
+        /// The field, in Arm's spelling.
+        field: &'static str,
+    },
+}
+
+impl ConfigError {
+    pub(crate) const fn inconsistent(field: &'static str, rule: &'static str) -> Self {
+        Self::Inconsistent { field, rule }
+    }
+
+    const fn absent(field: &'static str) -> Self {
+        Self::Absent { field }
+    }
+}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Inconsistent { field, rule } => write!(f, "{field}: {rule}"),
+            Self::Absent { field } => write!(f, "{field}: not modelled"),
+        }
+    }
+}
+
+impl core::error::Error for ConfigError {}
+
+#[cfg(test)]
+mod tests {
+    use super::{ConfigError, Features};
+
+    /// The ID registers that QEMU 10.0.2 shows with stage 1, read from it.
+    #[test]
+    fn qemu_preset_shows_what_qemu_shows() {
+        let idr = [0x0d44_101a, 0x0273_0010, 0, 0x1404, 0, 0x74];
+        assert_eq!([0, 1, 2, 3, 4, 5].map(|n| Features::QEMU_10.idr(n)), idr);
+        assert_eq!(Features::from_idr(idr, 0, 1), Ok(Features::QEMU_10));
+    }
+
+    #[test]
+    fn presets_are_consistent() {
+        for features in
+            [Features::MINIMAL, Features::QEMU_10, Features::SMMUV3_0, Features::SMMUV3_1, Features::SMMUV3_2]
+        {
+            assert_eq!(features.check(), Ok(()));
+            let idr = [0, 1, 2, 3, 4, 5].map(|n| features.idr(n));
+            assert_eq!(Features::from_idr(idr, features.iidr, features.aidr()), Ok(features));
+        }
+    }
+
+    #[test]
+    fn inconsistent_sets_are_refused_by_name() {
+        let rows = [
+            (Features { s1p: false, ..Features::MINIMAL }, "IDR0.S1P"),
+            (Features { hyp: true, ..Features::MINIMAL }, "IDR0.Hyp"),
+            (Features { hyp: false, ..Features::SMMUV3_2 }, "IDR0.Hyp"),
+            (Features { sidsize: 7, ..Features::MINIMAL }, "IDR0.ST_LEVEL"),
+            (Features { ssidsize: 21, ..Features::MINIMAL }, "IDR1.SSIDSIZE"),
+            (Features { had: false, ..Features::MINIMAL }, "IDR3.HAD"),
+            (Features { ril: false, ..Features::SMMUV3_2 }, "IDR3.RIL"),
+            (Features { bbml: 0, ..Features::SMMUV3_2 }, "IDR3.BBML"),
+            (Features { gran64k: false, ..Features::SMMUV3_2 }, "IDR5.OAS"),
+            (Features { oas_bits: 41, ..Features::MINIMAL }, "IDR5.OAS"),
+            (Features { stall_max: 1, ..Features::MINIMAL }, "IDR5.STALL_MAX"),
+            (Features { stall_max: 33, ..Features::SMMUV3_2 }, "IDR5.STALL_MAX"),
+        ];
+        for (features, expected) in rows {
+            let Err(ConfigError::Inconsistent { field, .. }) = features.check() else {
+                panic!("{expected} was accepted");
+            };
+            assert_eq!(field, expected);
+        }
+    }
+
+    #[test]
+    fn what_is_not_modelled_is_named() {
+        let ats = Features::from_idr([0x0d44_141a, 0x0273_0010, 0, 0x1404, 0, 0x74], 0, 1);
+        assert_eq!(ats, Err(ConfigError::Absent { field: "IDR0.ATS" }));
+    }
+}

@@ -1,0 +1,256 @@
+//! A TLBI command as a value: which translations and table descriptors it names (§4.4), and the verdict on one entry.
+
+use crate::arch::addr::{Granule, Level, Stage, align_down, low_mask};
+use crate::arch::entry::{Entry, Space, TableEntry};
+use crate::arch::id::{Asid, StreamWorld, Vmid};
+use crate::env::trace::Reason;
+use crate::format::command::{Command, Operand};
+
+/// Bits of a virtual address that tell it apart: `[63:56]` repeat bit 55, or are ignored where `TBI` is set.
+const SIGN_BIT: u32 = 55;
+
+/// Which entries an invalidation names. `None` and `Any` are wildcards; nothing else matches more than itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub struct Scope {
+    /// Which StreamWorlds.
+    pub regime: Regime,
+    /// Which stages' entries.
+    pub stage: Stages,
+    /// Which VMID.
+    pub vmid: Option<Vmid>,
+    /// Which ASID.
+    pub asid: AsidScope,
+    /// Which input addresses.
+    pub span: Option<Span>,
+    /// Only entries of this granule (`TG`).
+    pub granule: Option<Granule>,
+    /// Only leaves of this level, and tables above it (`TTL`).
+    pub level: Option<Level>,
+    /// Only leaves (`Leaf`).
+    pub leaf_only: bool,
+}
+
+/// StreamWorlds that a command names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub enum Regime {
+    /// One.
+    One(StreamWorld),
+    /// NS-EL2 and NS-EL2-E2H.
+    AnyEl2,
+}
+
+/// Stages whose entries a command names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub enum Stages {
+    /// Stage 1, alone or combined with stage 2.
+    S1,
+    /// Stage 2 alone: entries whose input is an intermediate physical address.
+    S2,
+    /// All.
+    Both,
+}
+
+/// ASIDs that a command names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub enum AsidScope {
+    /// All, and global entries.
+    Any,
+    /// This one; global entries need not go.
+    Only(Asid),
+    /// This one, and global entries.
+    OrGlobal(Asid),
+}
+
+/// Input addresses `first` to `last`, both included; never empty, never wraps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub struct Span {
+    /// First address.
+    pub first: u64,
+    /// Last address.
+    pub last: u64,
+}
+
+impl Span {
+    /// Whether `2^log2_size` bytes from `start` on share an address with the span.
+    #[must_use]
+    #[inline]
+    pub const fn intersects(&self, start: u64, log2_size: u32) -> bool {
+        start <= self.last && self.first <= start | low_mask(log2_size)
+    }
+}
+
+/// What becomes of an entry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub enum Verdict {
+    /// It goes.
+    Drop,
+    /// It stays, for this reason.
+    Spare(Reason),
+}
+
+impl Scope {
+    /// What `command` names, to the letter; `None` if it is no TLBI. `e2h` is `CR2.E2H`; `has_vmid` is `IDR0.S2P`,
+    /// without which VMIDs are not compared.
+    #[must_use]
+    pub fn of(command: &Command, e2h: bool, has_vmid: bool) -> Option<Self> {
+        let el2 = Regime::One(if e2h { StreamWorld::El2E2h } else { StreamWorld::El2 });
+        let vmid = |vmid: Vmid| has_vmid.then_some(vmid);
+        let all = Self {
+            regime: Regime::One(StreamWorld::El1),
+            stage: Stages::S1,
+            vmid: None,
+            asid: AsidScope::Any,
+            span: None,
+            granule: None,
+            level: None,
+            leaf_only: false,
+        };
+        Some(match *command {
+            Command::TlbiNhAll { vmid: id } => Self { vmid: vmid(id), ..all },
+            Command::TlbiNhAsid { vmid: id, asid } => {
+                Self { vmid: vmid(id), asid: AsidScope::Only(asid), ..all }
+            }
+            Command::TlbiNhVa { vmid: id, asid, operand } => {
+                Self { vmid: vmid(id), asid: AsidScope::OrGlobal(asid), ..all }.at(&operand)
+            }
+            Command::TlbiNhVaa { vmid: id, operand } => Self { vmid: vmid(id), ..all }.at(&operand),
+            Command::TlbiEl2All => Self { regime: Regime::AnyEl2, ..all },
+            Command::TlbiEl2Asid { asid } => {
+                Self { regime: Regime::One(StreamWorld::El2E2h), asid: AsidScope::Only(asid), ..all }
+            }
+            Command::TlbiEl2Va { asid, operand } => {
+                let asid = if e2h { AsidScope::OrGlobal(asid) } else { AsidScope::Any };
+                Self { regime: el2, asid, ..all }.at(&operand)
+            }
+            Command::TlbiEl2Vaa { operand } => Self { regime: el2, ..all }.at(&operand),
+            Command::TlbiS12Vmall { vmid: id } => Self { stage: Stages::Both, vmid: vmid(id), ..all },
+            Command::TlbiS2Ipa { vmid: id, operand } => {
+                Self { stage: Stages::S2, vmid: vmid(id), ..all }.at(&operand)
+            }
+            Command::TlbiNsnhAll => Self { stage: Stages::Both, ..all },
+            _ => return None,
+        })
+    }
+
+    /// The scope narrowed to the addresses, granule and level of `operand`.
+    fn at(self, operand: &Operand) -> Self {
+        let first = match self.stage {
+            Stages::S2 => operand.address,
+            Stages::S1 | Stages::Both => sign_extend(operand.address),
+        };
+        let granule = match operand.tg {
+            1 => Some(Granule::Kib4),
+            2 => Some(Granule::Kib16),
+            3 => Some(Granule::Kib64),
+            _ => None,
+        };
+        let level = match operand.effective_ttl() {
+            0 => None,
+            ttl => Some(Level::from_number(ttl.into())),
+        };
+        // Without a granule the command names whatever contains the address; entries are 4 KiB or larger.
+        let log2_unit = granule.map_or(12, |granule| granule.shift() + u32::from(operand.scale));
+        let units = if granule.is_some() { u128::from(operand.num) + 1 } else { 1 };
+        // At most 32 << (63 + 16): fits 128 bits; the sum saturates at the top of the address space.
+        let last = u128::from(first) + (units << log2_unit) - 1;
+        let last = u64::try_from(last).unwrap_or(u64::MAX);
+        Self { span: Some(Span { first, last }), granule, level, leaf_only: operand.leaf, ..self }
+    }
+
+    /// What an implementation drops that takes hints for hints: `TG` and `TTL` size and align the span, but entries
+    /// of other granules and levels inside it go as well. Over-invalidation is always allowed (§4.4.1).
+    #[must_use]
+    pub fn relaxed(&self) -> Self {
+        let span = self.span.map(|span| {
+            // The address has to be aligned to the level's size; where it is not, the range is UNPREDICTABLE.
+            let unit = self
+                .granule
+                .map_or(12, |granule| self.level.map_or(granule.shift(), |l| granule.level_shift(l)));
+            Span { first: align_down(span.first, unit), last: span.last | low_mask(unit) }
+        });
+        // A misaligned first address is widened; an aligned one keeps its last address.
+        let span = match (self.span, span) {
+            (Some(exact), Some(wide)) if exact.first == wide.first => Some(exact),
+            (_, wide) => wide,
+        };
+        Self { span, granule: None, level: None, ..*self }
+    }
+
+    /// What becomes of a translation. The first predicate that does not hold is the reason to spare it.
+    #[must_use]
+    pub fn verdict(&self, entry: &Entry) -> Verdict {
+        if let Some(reason) = self.spares_space(&entry.space, entry.global) {
+            return Verdict::Spare(reason);
+        }
+        let (start, log2_size) = entry.leaf_span();
+        let leaf = entry.own_leaf();
+        if self.span.is_some_and(|span| !span.intersects(start, log2_size)) {
+            Verdict::Spare(Reason::Span)
+        } else if self.granule.is_some_and(|granule| leaf.is_some_and(|leaf| leaf.granule != granule)) {
+            Verdict::Spare(Reason::Granule)
+        } else if self.level.is_some_and(|level| leaf.is_some_and(|leaf| leaf.level != level)) {
+            Verdict::Spare(Reason::Level)
+        } else {
+            Verdict::Drop
+        }
+    }
+
+    /// What becomes of a remembered table descriptor: with `Leaf` = 0, those above the level named go (§4.4.1).
+    #[must_use]
+    pub fn table_verdict(&self, table: &TableEntry) -> Verdict {
+        if let Some(reason) = self.spares_space(&table.space, false) {
+            return Verdict::Spare(reason);
+        }
+        if self.span.is_some_and(|span| !span.intersects(table.input, table.log2_size())) {
+            Verdict::Spare(Reason::Span)
+        } else if self.leaf_only {
+            Verdict::Spare(Reason::Leaf)
+        } else if self.granule.is_some_and(|granule| table.granule != granule) {
+            Verdict::Spare(Reason::Granule)
+        } else if self.level.is_some_and(|level| table.level >= level) {
+            Verdict::Spare(Reason::Level)
+        } else {
+            Verdict::Drop
+        }
+    }
+
+    /// The predicates that leaves and tables share: regime, stage, VMID, ASID.
+    fn spares_space(&self, space: &Space, global: bool) -> Option<Reason> {
+        let regime = match self.regime {
+            Regime::One(world) => space.world == world,
+            Regime::AnyEl2 => space.world != StreamWorld::El1,
+        };
+        let stage = match self.stage {
+            Stages::S1 => space.stage == Stage::S1,
+            Stages::S2 => space.stage == Stage::S2,
+            Stages::Both => true,
+        };
+        // Without ASIDs there is nothing to compare.
+        let has_asid = space.stage == Stage::S1 && space.world != StreamWorld::El2;
+        if !regime {
+            Some(Reason::Regime)
+        } else if !stage {
+            Some(Reason::Stage)
+        } else if self.vmid.is_some_and(|vmid| vmid != space.vmid) {
+            Some(Reason::Vmid)
+        } else {
+            match self.asid {
+                AsidScope::Only(_) if has_asid && global => Some(Reason::Global),
+                AsidScope::Only(asid) if has_asid && asid != space.asid => Some(Reason::Asid),
+                AsidScope::OrGlobal(asid) if has_asid && !global && asid != space.asid => Some(Reason::Asid),
+                _ => None,
+            }
+        }
+    }
+}
+
+/// A virtual address with `[63:56]` made equal to bit 55, which covers every tag that `TBI` lets through.
+const fn sign_extend(address: u64) -> u64 {
+    if address >> SIGN_BIT & 1 == 0 { address & low_mask(SIGN_BIT) } else { address | !low_mask(SIGN_BIT) }
+}

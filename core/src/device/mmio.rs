@@ -1,0 +1,326 @@
+//! The register window: accesses, guards, and the registers that do something (§6.3).
+
+use super::Smmu;
+use super::queue::Queue;
+use crate::arch::addr::{Pa, low_mask};
+use crate::arch::bits::Field;
+use crate::arch::features::Features;
+use crate::env::Host;
+use crate::env::trace::Step;
+use crate::format::command::COMMAND_BYTES;
+use crate::format::event::EVENT_BYTES;
+use crate::format::regs::{
+    self, Guard, Kind, Needs, REGISTERS, Reg, Register, SIZE_BYTES, cr0, cr1, cr2, gbpa, gerror, irq_ctrl,
+    queue_base, queue_index, strtab,
+};
+use crate::walk::structures::StreamTable;
+
+/// Why an access to the register window is refused. Nothing has changed; the embedder answers with an abort or RAZ/WI.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub enum RegisterError {
+    /// The offset is outside of the two pages.
+    InvalidRegister,
+    /// The access is neither 4 nor 8 bytes long.
+    InvalidSize,
+    /// The offset is not a multiple of the size.
+    Unaligned,
+}
+
+/// The value of every register.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Registers {
+    values: [u64; REGISTERS.len()],
+}
+
+impl Registers {
+    pub(super) const fn new(features: &Features) -> Self {
+        let mut values = [0; REGISTERS.len()];
+        let mut i = 0;
+        while i < REGISTERS.len() {
+            #[expect(
+                clippy::indexing_slicing,
+                reason = "`get` is not const; `i` is below the length of both"
+            )]
+            {
+                let row = &REGISTERS[i];
+                values[i] = match row.id {
+                    Reg::Idr0 => features.idr(0) as u64,
+                    Reg::Idr1 => features.idr(1) as u64,
+                    Reg::Idr2 => features.idr(2) as u64,
+                    Reg::Idr3 => features.idr(3) as u64,
+                    Reg::Idr4 => features.idr(4) as u64,
+                    Reg::Idr5 => features.idr(5) as u64,
+                    Reg::Iidr => features.iidr as u64,
+                    Reg::Aidr => features.aidr() as u64,
+                    _ => row.reset,
+                };
+            }
+            i += 1;
+        }
+        Self { values }
+    }
+
+    /// The value of a register.
+    #[must_use]
+    #[inline]
+    pub fn get(&self, register: Reg) -> u64 {
+        self.values.get(register as usize).copied().unwrap_or(0)
+    }
+
+    /// The value of a field of a register.
+    #[must_use]
+    #[inline]
+    pub fn field(&self, register: Reg, field: Field) -> u64 {
+        field.get(self.get(register))
+    }
+
+    /// Whether a field of a register is not 0.
+    #[must_use]
+    #[inline]
+    pub fn is_set(&self, register: Reg, field: Field) -> bool {
+        self.field(register, field) != 0
+    }
+
+    pub(super) fn set(&mut self, register: Reg, value: u64) {
+        if let Some(slot) = self.values.get_mut(register as usize) {
+            *slot = value;
+        }
+    }
+
+    pub(super) fn put(&mut self, register: Reg, field: Field, value: u64) {
+        self.set(register, field.put(self.get(register), value));
+    }
+
+    /// Whether an enable is 0 in both the control register and its acknowledgement.
+    fn is_off(&self, control: Reg, acknowledge: Reg, enable: Field) -> bool {
+        !self.is_set(control, enable) && !self.is_set(acknowledge, enable)
+    }
+
+    /// The global errors that are active: those whose GERROR and GERRORN bits differ.
+    #[must_use]
+    pub fn active_errors(&self) -> u64 {
+        self.get(Reg::Gerror) ^ self.get(Reg::Gerrorn)
+    }
+
+    /// The stream table, derived from its registers at each use.
+    #[must_use]
+    pub fn stream_table(&self, features: &Features) -> StreamTable {
+        let config = self.get(Reg::StrtabBaseCfg);
+        let two_level = features.two_level_stream_table && strtab::FMT.get(config) == 0b01;
+        StreamTable {
+            base: Pa(self.get(Reg::StrtabBase) & strtab::ADDR.mask() & low_mask(features.oas_bits.into())),
+            log2_size: strtab::LOG2SIZE.get(config) as u8,
+            split: two_level.then(|| match strtab::SPLIT.get(config) {
+                8 => 8,
+                10 => 10,
+                _ => 6,
+            }),
+        }
+    }
+
+    /// The command queue.
+    #[must_use]
+    pub fn command_queue(&self, features: &Features) -> Queue {
+        self.queue(Reg::CmdqBase, features, features.cmdqs, COMMAND_BYTES)
+    }
+
+    /// The event queue.
+    #[must_use]
+    pub fn event_queue(&self, features: &Features) -> Queue {
+        self.queue(Reg::EventqBase, features, features.eventqs, EVENT_BYTES)
+    }
+
+    fn queue(&self, base: Reg, features: &Features, limit: u8, entry_bytes: u64) -> Queue {
+        let value = self.get(base);
+        let address = value & queue_base::ADDR.mask() & low_mask(features.oas_bits.into());
+        Queue::new(address, queue_base::LOG2SIZE.get(value), limit, entry_bytes)
+    }
+
+    /// A queue's position: `WR` or `RD`.
+    #[must_use]
+    pub fn position(&self, index: Reg) -> u32 {
+        self.field(index, queue_index::POSITION) as u32
+    }
+
+    /// Whether a write to `row` has effect now.
+    fn permits(&self, row: &Register) -> bool {
+        match row.guard {
+            Guard::None | Guard::Cr1 | Guard::Update => true,
+            Guard::SmmuDisabled => self.is_off(Reg::Cr0, Reg::Cr0ack, cr0::SMMUEN),
+            Guard::CmdqDisabled => self.is_off(Reg::Cr0, Reg::Cr0ack, cr0::CMDQEN),
+            Guard::EventqDisabled => self.is_off(Reg::Cr0, Reg::Cr0ack, cr0::EVENTQEN),
+            Guard::GerrorIrqDisabled => self.is_off(Reg::IrqCtrl, Reg::IrqCtrlack, irq_ctrl::GERROR_IRQEN),
+            Guard::EventqIrqDisabled => self.is_off(Reg::IrqCtrl, Reg::IrqCtrlack, irq_ctrl::EVENTQ_IRQEN),
+        }
+    }
+
+    /// CR1's two groups of fields have a guard each.
+    fn merge_cr1(&self, value: u64) -> u64 {
+        let mut merged = self.get(Reg::Cr1);
+        if self.permits(Reg::Cr2.row()) {
+            merged = cr1::TABLE.put(merged, cr1::TABLE.get(value));
+        }
+        if self.permits(Reg::CmdqBase.row()) && self.permits(Reg::EventqBase.row()) {
+            merged = cr1::QUEUE.put(merged, cr1::QUEUE.get(value));
+        }
+        merged
+    }
+}
+
+/// The bits of a register that exist on an SMMU with `features`.
+fn implemented(row: &Register, features: &Features) -> u64 {
+    let exists = match row.needs {
+        Needs::Nothing => true,
+        Needs::Msi => features.msi,
+        Needs::Absent => false,
+    };
+    if !exists {
+        return 0;
+    }
+    let absent = match row.id {
+        Reg::Gerror | Reg::Gerrorn if !features.msi => gerror::MSI,
+        Reg::Cr2 if !features.hyp => cr2::E2H.mask(),
+        Reg::StrtabBaseCfg if !features.two_level_stream_table => strtab::FMT.mask() | strtab::SPLIT.mask(),
+        _ => 0,
+    };
+    row.bits & !absent
+}
+
+fn check_access(offset: u32, size: usize) -> Result<(), RegisterError> {
+    if size != 4 && size != 8 {
+        Err(RegisterError::InvalidSize)
+    } else if !offset.is_multiple_of(size as u32) {
+        Err(RegisterError::Unaligned)
+    } else if offset >= SIZE_BYTES {
+        Err(RegisterError::InvalidRegister)
+    } else {
+        Ok(())
+    }
+}
+
+impl<const N: usize> Smmu<N> {
+    /// Reads 4 or 8 bytes of the register window at `offset` from page 0, little-endian.
+    ///
+    /// Undefined offsets read 0. 64-bit registers can be read whole or in halves; an 8-byte read of two 32-bit
+    /// registers reads both.
+    ///
+    /// # Errors
+    /// [`RegisterError`]; `data` is then unchanged.
+    pub fn read(&self, offset: u32, data: &mut [u8]) -> Result<(), RegisterError> {
+        check_access(offset, data.len())?;
+        for (word, at) in data.chunks_mut(4).zip([offset, offset + 4]) {
+            let value = regs::find(at).map_or(0, |row| {
+                let row_offset = at & (row.width - 1) & 4;
+                self.registers.get(row.id) >> (8 * row_offset)
+            });
+            for (byte, value) in word.iter_mut().zip(value.to_le_bytes()) {
+                *byte = value;
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes 4 or 8 bytes of the register window at `offset` from page 0, little-endian.
+    ///
+    /// Writes to undefined offsets, read-only registers and registers whose guard does not hold are ignored. An
+    /// 8-byte write to two 32-bit registers writes the lower one first. Consumes at most
+    /// [`Settings::commands_per_write`](super::Settings::commands_per_write) commands.
+    ///
+    /// # Errors
+    /// [`RegisterError`]; nothing has changed then.
+    pub fn write<H: Host + ?Sized>(
+        &mut self,
+        offset: u32,
+        data: &[u8],
+        host: &mut H,
+    ) -> Result<(), RegisterError> {
+        check_access(offset, data.len())?;
+        let value = data.iter().rev().fold(0, |value, byte| value << 8 | u64::from(*byte));
+        host.step(&Step::RegisterWrite { offset, size: data.len() as u8, value });
+        match regs::find(offset) {
+            Some(row) if row.width == 8 && data.len() == 8 => self.write_row(row, value, u64::MAX, host),
+            row => {
+                self.write_half(row, offset, value as u32, host);
+                if data.len() == 8 {
+                    self.write_half(regs::find(offset + 4), offset + 4, (value >> 32) as u32, host);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes 32 bits: a whole 32-bit register or half of a 64-bit one.
+    fn write_half<H: Host + ?Sized>(
+        &mut self,
+        row: Option<&Register>,
+        offset: u32,
+        value: u32,
+        host: &mut H,
+    ) {
+        if let Some(row) = row {
+            let shift = 8 * (offset & (row.width - 1) & 4);
+            self.write_row(row, u64::from(value) << shift, 0xffff_ffff << shift, host);
+        }
+    }
+
+    /// Writes the bits of `mask`.
+    fn write_row<H: Host + ?Sized>(&mut self, row: &Register, value: u64, mask: u64, host: &mut H) {
+        if row.kind == Kind::ReadOnly || !self.registers.permits(row) {
+            return;
+        }
+        let bits = implemented(row, &self.features) & mask;
+        let old = self.registers.get(row.id);
+        let new = old & !mask | value & bits;
+        match row.id {
+            Reg::Cr0 => self.write_cr0(old, new, host),
+            Reg::Cr1 => self.registers.set(Reg::Cr1, self.registers.merge_cr1(new)),
+            Reg::Cr2 => {
+                // STEs are remembered with the StreamWorld that E2H gives them.
+                if cr2::E2H.get(old ^ new) != 0 {
+                    self.caches.config.clear();
+                }
+                self.registers.set(Reg::Cr2, new);
+            }
+            Reg::Gbpa => {
+                if gbpa::UPDATE.get(new) != 0 {
+                    self.registers.set(Reg::Gbpa, gbpa::UPDATE.put(new, 0));
+                }
+            }
+            Reg::IrqCtrl => {
+                self.registers.set(Reg::IrqCtrl, new);
+                self.registers.set(Reg::IrqCtrlack, new);
+            }
+            Reg::Gerrorn => {
+                self.registers.set(Reg::Gerrorn, new);
+                self.consume(host);
+                self.record_waiting(host);
+            }
+            Reg::CmdqProd => {
+                self.registers.set(Reg::CmdqProd, new);
+                self.consume(host);
+            }
+            Reg::EventqCons => {
+                self.registers.set(Reg::EventqCons, new);
+                self.record_waiting(host);
+            }
+            id => self.registers.set(id, new),
+        }
+    }
+
+    /// CR0: every update completes at once, and CR0ACK follows (§6.3.9).
+    fn write_cr0<H: Host + ?Sized>(&mut self, old: u64, new: u64, host: &mut H) {
+        self.registers.set(Reg::Cr0, new);
+        self.registers.set(Reg::Cr0ack, new);
+        let (risen, fallen) = (new & !old, old & !new);
+        if cr0::SMMUEN.get(fallen) != 0 {
+            self.stalls.abort_all();
+        }
+        if cr0::EVENTQEN.get(risen) != 0 {
+            self.record_waiting(host);
+        }
+        if cr0::CMDQEN.get(risen) != 0 {
+            self.consume(host);
+        }
+    }
+}

@@ -1,0 +1,59 @@
+//! Saving and restoring a device as plain data.
+
+use super::{Registers, Settings, Smmu};
+use crate::arch::features::{ConfigError, Features};
+use crate::device::stall::Stalls;
+use crate::format::regs::{REGISTERS, Reg};
+
+/// The layout of [`State`] that this version writes and reads.
+const VERSION: u32 = 1;
+
+/// All that a device holds beside caches, which it may forget at any time: registers and stalled transactions.
+#[derive(Clone, Debug, PartialEq)]
+pub struct State {
+    /// The layout of what follows.
+    version: u32,
+    features: Features,
+    registers: Registers,
+    stalls: Stalls,
+}
+
+impl State {
+    /// The features of the device that was saved.
+    #[must_use]
+    pub const fn features(&self) -> &Features {
+        &self.features
+    }
+
+    /// Every register with its value.
+    pub fn registers(&self) -> impl Iterator<Item = (Reg, u64)> {
+        REGISTERS.iter().map(|row| (row.id, self.registers.get(row.id)))
+    }
+}
+
+impl<const N: usize> Smmu<N> {
+    /// What the device holds now.
+    #[must_use]
+    pub fn state(&self) -> State {
+        State {
+            version: VERSION,
+            features: self.features,
+            registers: self.registers.clone(),
+            stalls: self.stalls.clone(),
+        }
+    }
+
+    /// A device that goes on where `state` was taken, with empty caches.
+    ///
+    /// # Errors
+    /// [`ConfigError`] if the state's layout is another one, or as [`Smmu::new`].
+    pub fn from_state(state: &State, settings: Settings) -> Result<Self, ConfigError> {
+        if state.version != VERSION {
+            return Err(ConfigError::inconsistent("state", "another version's layout"));
+        }
+        let mut smmu = Self::new(state.features, settings)?;
+        smmu.registers = state.registers.clone();
+        smmu.stalls = state.stalls.clone();
+        Ok(smmu)
+    }
+}

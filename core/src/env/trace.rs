@@ -1,0 +1,238 @@
+//! The one seam through which a device is watched.
+//!
+//! Every step is told as a value: registers, commands, structures, descriptors, cache fills, hits, evictions and
+//! invalidations with the command that caused them, events, interrupts. Logs, statistics, golden files, a VMM's
+//! downstream caches and the browser page all hang on it. [`NoTrace`] compiles to nothing.
+
+use crate::arch::addr::{Level, Pa, Stage};
+use crate::arch::entry::{Entry, TableEntry};
+use crate::arch::id::{Stag, StreamId, SubstreamId};
+use crate::env::interrupt::Interrupt;
+use crate::format::command::Command;
+use crate::format::event::Event;
+
+/// Why an invalidation leaves an entry alone: the first predicate that does not hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub enum Reason {
+    /// Another StreamWorld.
+    Regime,
+    /// The command names the other stage, or the entry combines both and the command names stage 2 alone.
+    Stage,
+    /// Another VMID.
+    Vmid,
+    /// Another ASID.
+    Asid,
+    /// A global entry, which a command by ASID need not drop.
+    Global,
+    /// The spans do not intersect.
+    Span,
+    /// Another granule than `TG`.
+    Granule,
+    /// Another level than `TTL`.
+    Level,
+    /// A table descriptor, and `Leaf` is 1.
+    Leaf,
+}
+
+/// Why command consumption stopped (`CMDQ_CONS.ERR`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub enum CommandError {
+    /// CERROR_ILL: an illegal command.
+    Illegal,
+    /// CERROR_ABT: an external abort on the read of a command.
+    Abort,
+}
+
+/// One step of the device.
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[non_exhaustive]
+pub enum Step {
+    /// A register was written; the value is what the guest wrote.
+    RegisterWrite {
+        /// Offset from page 0.
+        offset: u32,
+        /// 4 or 8 bytes.
+        size: u8,
+        /// What was written.
+        value: u64,
+    },
+    /// A command was read from the queue.
+    CommandFetch {
+        /// Its slot.
+        index: u32,
+        /// Its address.
+        address: Pa,
+        /// Its 16 bytes.
+        words: [u64; 2],
+    },
+    /// A command is executed.
+    Command(Command),
+    /// Command consumption stops.
+    CommandError(CommandError),
+    /// A level 1 stream table descriptor was read.
+    L1Std {
+        /// For which StreamID.
+        stream: StreamId,
+        /// Its address.
+        address: Pa,
+        /// Its 8 bytes.
+        word: u64,
+    },
+    /// A stream table entry was read.
+    Ste {
+        /// For which StreamID.
+        stream: StreamId,
+        /// Its address.
+        address: Pa,
+        /// Its 64 bytes.
+        words: [u64; 8],
+    },
+    /// A level 1 CD descriptor was read.
+    L1Cd {
+        /// For which StreamID.
+        stream: StreamId,
+        /// And which of its substreams.
+        substream: SubstreamId,
+        /// Its address.
+        address: Pa,
+        /// Its 8 bytes.
+        word: u64,
+    },
+    /// A context descriptor was read.
+    Cd {
+        /// For which StreamID.
+        stream: StreamId,
+        /// And which of its substreams.
+        substream: SubstreamId,
+        /// Its address.
+        address: Pa,
+        /// Its 64 bytes.
+        words: [u64; 8],
+    },
+    /// A translation table descriptor was read.
+    Descriptor {
+        /// Of which stage.
+        stage: Stage,
+        /// At which level.
+        level: Level,
+        /// Its address.
+        address: Pa,
+        /// Its 8 bytes.
+        word: u64,
+    },
+    /// A translation table descriptor was updated by hardware (§3.13).
+    Update {
+        /// Of which stage.
+        stage: Stage,
+        /// Its address.
+        address: Pa,
+        /// What it holds now.
+        word: u64,
+    },
+    /// The IOTLB answered.
+    Hit(Entry),
+    /// The IOTLB keeps a translation.
+    Fill(Entry),
+    /// The IOTLB gave up a translation to make room.
+    Evict(Entry),
+    /// A command dropped a translation.
+    Drop {
+        /// The command.
+        by: Command,
+        /// What it dropped.
+        entry: Entry,
+        /// Whether the architecture demands it; otherwise it was dropped in excess.
+        needed: bool,
+    },
+    /// A command left a translation alone. Told only if [`Trace::wants_spared`].
+    Spare {
+        /// The command.
+        by: Command,
+        /// What it spared.
+        entry: Entry,
+        /// Why.
+        reason: Reason,
+    },
+    /// The walk cache answered.
+    TableHit(TableEntry),
+    /// The walk cache keeps a table descriptor.
+    TableFill(TableEntry),
+    /// A command dropped a table descriptor.
+    TableDrop {
+        /// The command.
+        by: Command,
+        /// What it dropped.
+        entry: TableEntry,
+    },
+    /// A TLBI command has been applied to all caches.
+    Invalidated {
+        /// The command.
+        by: Command,
+        /// IOTLB slots that were looked at.
+        scanned: u32,
+        /// IOTLB entries that were dropped.
+        dropped: u32,
+    },
+    /// A command dropped a kept STE.
+    DropSte {
+        /// The command.
+        by: Command,
+        /// Whose.
+        stream: StreamId,
+    },
+    /// A command dropped a kept CD.
+    DropCd {
+        /// The command.
+        by: Command,
+        /// Whose.
+        stream: StreamId,
+        /// Which of its substreams.
+        substream: SubstreamId,
+    },
+    /// An event was written to the event queue.
+    Event(Event),
+    /// An event was lost: the queue was not writable.
+    EventLost(Event),
+    /// A transaction waits for CMD_RESUME.
+    Stalled(Stag),
+    /// A stalled transaction goes on, or ends.
+    Resumed(Stag),
+    /// A wired interrupt was pulsed.
+    Interrupt(Interrupt),
+    /// A message-signalled interrupt was written.
+    Msi {
+        /// Where.
+        address: Pa,
+        /// What.
+        data: u32,
+        /// Shareability: 0 N, 2 O, 3 I.
+        sh: u8,
+        /// Memory type, encoded as `STE.MemAttr`.
+        attributes: u8,
+    },
+    /// Bits of `GERROR` became active.
+    Gerror(u32),
+}
+
+/// Told every step.
+pub trait Trace {
+    /// One step, in the order in which the device takes them.
+    fn step(&mut self, step: &Step);
+
+    /// Whether [`Step::Spare`] is worth the full scan that it costs.
+    fn wants_spared(&self) -> bool {
+        false
+    }
+}
+
+/// Nobody watches; costs nothing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct NoTrace;
+
+impl Trace for NoTrace {
+    #[inline(always)]
+    fn step(&mut self, _: &Step) {}
+}

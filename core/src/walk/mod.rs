@@ -1,0 +1,174 @@
+//! The truth without caches: from registers, memory and a transaction to an address or a fault.
+//!
+//! A [`Walk`] borrows memory and something that may remember ([`Keep`]). With [`Forget`] it is a pure function of
+//! memory; with the device's caches it is what a translation miss does. There is no second implementation: a guest
+//! that invalidates as it must cannot tell the two apart. The walk knows no queue and no event record.
+
+pub mod geometry;
+pub mod permission;
+mod stage1;
+mod stage2;
+pub mod structures;
+
+use crate::arch::addr::{Granule, Ipa, Level, Pa, Stage, align_down};
+use crate::arch::entry::{Entry, Space, TableEntry};
+use crate::arch::fault::{Class, Fault, Place};
+use crate::arch::features::Features;
+use crate::arch::id::{Asid, StreamId, SubstreamId};
+use crate::env::interrupt::{Interrupt, Interrupts};
+use crate::env::memory::{Abort, Memory};
+use crate::env::trace::{Step, Trace};
+use crate::format::cd::Cd;
+use crate::format::ste::{Ste, Stream};
+use permission::Demand;
+
+/// Tries at a walk whose descriptor changed under a hardware update (§3.13) before it is given up.
+const RESTARTS: u32 = 8;
+
+/// What transactions may remember for later ones. Every method's default remembers nothing.
+pub trait Keep {
+    /// Whether hardware updates of Access flag and dirty state are written to memory.
+    const UPDATES: bool;
+
+    /// The STE of `stream`.
+    fn find_ste(&mut self, _stream: StreamId) -> Option<Ste> {
+        None
+    }
+
+    /// Offers an STE.
+    fn keep_ste(&mut self, _stream: StreamId, _ste: &Ste) {}
+
+    /// The CD of `stream` and `substream`.
+    fn find_cd(&mut self, _stream: StreamId, _substream: SubstreamId) -> Option<Cd> {
+        None
+    }
+
+    /// Offers a CD.
+    fn keep_cd(&mut self, _stream: StreamId, _substream: SubstreamId, _cd: &Cd) {}
+
+    /// A translation of `input` in `space`.
+    fn find<T: Trace + ?Sized>(&mut self, _space: &Space, _input: u64, _trace: &mut T) -> Option<Entry> {
+        None
+    }
+
+    /// Offers a translation.
+    fn keep<T: Trace + ?Sized>(&mut self, _entry: &Entry, _trace: &mut T) {}
+
+    /// A stage 2 translation of `ipa` in `space`.
+    fn find_ipa<T: Trace + ?Sized>(&mut self, _space: &Space, _ipa: Ipa, _trace: &mut T) -> Option<Entry> {
+        None
+    }
+
+    /// The table descriptor of `granule` nearest to the leaf of `input`, at level `start` or below.
+    fn find_table<T: Trace + ?Sized>(
+        &mut self,
+        _space: &Space,
+        _granule: Granule,
+        _start: Level,
+        _input: u64,
+        _trace: &mut T,
+    ) -> Option<TableEntry> {
+        None
+    }
+
+    /// Offers a table descriptor.
+    fn keep_table<T: Trace + ?Sized>(&mut self, _entry: &TableEntry, _trace: &mut T) {}
+}
+
+/// Remembers nothing and changes nothing.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Forget;
+
+impl Keep for Forget {
+    const UPDATES: bool = false;
+}
+
+/// Memory that is only read, without interrupts or a watcher: what the pure walk lends.
+pub(crate) struct ReadOnly<'a, M: ?Sized>(pub(crate) &'a M);
+
+impl<M: Memory + ?Sized> Memory for ReadOnly<'_, M> {
+    fn read(&self, address: Pa, data: &mut [u8]) -> Result<(), Abort> {
+        self.0.read(address, data)
+    }
+
+    fn write(&mut self, _: Pa, _: &[u8]) -> Result<(), Abort> {
+        Err(Abort)
+    }
+
+    fn read_u64(&self, address: Pa) -> Result<u64, Abort> {
+        self.0.read_u64(address)
+    }
+}
+
+impl<M: ?Sized> Interrupts for ReadOnly<'_, M> {
+    fn pulse(&mut self, _: Interrupt) {}
+}
+
+impl<M: ?Sized> Trace for ReadOnly<'_, M> {
+    fn step(&mut self, _: &Step) {}
+}
+
+/// One transaction's walk.
+pub(crate) struct Walk<'a, H: ?Sized, K> {
+    pub(crate) features: &'a Features,
+    pub(crate) host: &'a mut H,
+    pub(crate) kept: &'a mut K,
+    /// What the transaction does, after the overrides of the STE.
+    pub(crate) demand: Demand,
+}
+
+impl<H: Memory + Trace + ?Sized, K: Keep> Walk<'_, H, K> {
+    /// Translates `input` by the stages that `stream` enables; `cd` is its context, unless stage 1 is bypassed.
+    ///
+    /// `space` is that of the result. Bounded: at most four descriptors a stage, each of stage 1's through stage 2, and
+    /// [`RESTARTS`] tries.
+    ///
+    /// # Errors
+    /// The first [`Fault`] in the order of §7.3.22.
+    pub(crate) fn translate(
+        &mut self,
+        stream: &Stream,
+        cd: Option<&Cd>,
+        space: &Space,
+        input: u64,
+    ) -> Result<Entry, Fault> {
+        let Some(cd) = cd else {
+            // Without stage 1 the input is an IPA; a stream that enables neither stage never gets here.
+            let Some(s2) = &stream.s2 else { return Err(Fault::BadSte) };
+            return self.stage2(s2, space, Ipa(input), Class::In);
+        };
+        let first = self.stage1(stream, cd, space, input)?;
+        let Some(s2) = &stream.s2 else { return Ok(first) };
+        let second_space = second_space(space);
+        let ipa = first.ipa.offset(input - first.input);
+        let second = self.stage2(s2, &second_space, ipa, Class::In)?;
+        Ok(combine(&first, &second, input, ipa))
+    }
+}
+
+/// The space of stage 2 translations that a nested walk in `space` uses.
+pub(crate) fn second_space(space: &Space) -> Space {
+    Space { stage: Stage::S2, asid: Asid(0), aset: false, ..*space }
+}
+
+/// One entry for both stages: as large as the smaller leaf, with the rights of each.
+fn combine(first: &Entry, second: &Entry, input: u64, ipa: Ipa) -> Entry {
+    let log2_size = first.log2_size.min(second.log2_size);
+    let size = u32::from(log2_size);
+    Entry {
+        input: align_down(input, size),
+        log2_size,
+        ipa: Ipa(align_down(ipa.0, size)),
+        output: Pa(align_down(second.output.0 + (ipa.0 - second.input), size)),
+        s2: second.s2,
+        rights_s2: second.rights_s2,
+        clean: first.clean || second.clean,
+        attributes_s2: second.attributes_s2,
+        ..*first
+    }
+}
+
+/// Stage 1, at the transaction's input address.
+const fn at_input() -> Place {
+    Place::INPUT
+}

@@ -1,0 +1,136 @@
+//! Who may do what (DDI 0487 §D8.4; §13 for SMMU transactions).
+
+use crate::arch::entry::{LeafAttributes, Rights, TableLimits};
+use crate::arch::fault::Denied;
+use crate::arch::id::StreamWorld;
+use crate::format::cd::Cd;
+use crate::format::descriptor::field;
+use crate::format::ste::Stage2;
+
+/// What a transaction does to memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub enum Access {
+    /// It reads.
+    Read,
+    /// It writes.
+    Write,
+    /// It does both at once; always data.
+    Atomic,
+}
+
+/// What a transaction needs, after the overrides of the STE.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub struct Demand {
+    /// Read, write or both.
+    pub access: Access,
+    /// `PnU`.
+    pub privileged: bool,
+    /// `InD`: an instruction fetch. Only reads can be.
+    pub instruction: bool,
+}
+
+impl Demand {
+    /// Whether memory is written.
+    #[must_use]
+    #[inline]
+    pub const fn writes(&self) -> bool {
+        !matches!(self.access, Access::Read)
+    }
+
+    /// Whether `rights` suffice. An instruction fetch needs execute permission alone.
+    ///
+    /// # Errors
+    /// [`Denied`] tells what the record's `RnW` shows: an atomic access that lacks only the read says 1.
+    #[inline]
+    pub const fn check(&self, rights: Rights) -> Result<(), Denied> {
+        let (read, write, execute) = if self.privileged {
+            (Rights::PR, Rights::PW, Rights::PX)
+        } else {
+            (Rights::UR, Rights::UW, Rights::UX)
+        };
+        let (allowed, read) = match self.access {
+            Access::Read if self.instruction => (rights.has(execute), true),
+            Access::Read => (rights.has(read), true),
+            Access::Write => (rights.has(write), false),
+            Access::Atomic => (rights.has(read | write), rights.has(write)),
+        };
+        if allowed { Ok(()) } else { Err(Denied { read, table_write: false }) }
+    }
+}
+
+/// The rights that a stage 1 leaf gives, and whether writing needs it to be marked dirty first.
+#[must_use]
+pub fn stage1(leaf: u64, limits: TableLimits, cd: &Cd, world: StreamWorld) -> (Rights, bool) {
+    let clean = cd.hardware_dirty && field::DBM.get(leaf) != 0 && field::AP2.get(leaf) != 0;
+    let writable = (clean || field::AP2.get(leaf) == 0) && !limits.no_write;
+    let (uxn, pxn) = (field::UXN.get(leaf) != 0, field::PXN.get(leaf) != 0);
+
+    if world == StreamWorld::El2 {
+        let never = uxn || limits.no_unprivileged_execute || (cd.write_never_execute && writable);
+        let mut rights = Rights::PR | Rights::UR;
+        if writable {
+            rights |= Rights::PW | Rights::UW;
+        }
+        if !never {
+            rights |= Rights::PX | Rights::UX;
+        }
+        return (Rights(rights), clean && writable);
+    }
+
+    let unprivileged = field::AP1.get(leaf) != 0 && !limits.no_unprivileged;
+    let (ur, uw) = (unprivileged, unprivileged && writable);
+    let ux = !uxn && !limits.no_unprivileged_execute;
+    let px = !pxn && !limits.no_privileged_execute && !uw;
+    let hidden = cd.privileged_access_never && (ur || uw);
+    let (pr, pw) = (!hidden, writable && !hidden);
+    let wxn = cd.write_never_execute;
+    let bits = [
+        (Rights::PR, pr),
+        (Rights::PW, pw),
+        (Rights::PX, px && !(wxn && pw)),
+        (Rights::UR, ur),
+        (Rights::UW, uw),
+        (Rights::UX, ux && !(wxn && uw)),
+    ];
+    (Rights(gather(bits)), clean && writable)
+}
+
+/// The rights that a stage 2 leaf gives, and whether writing needs it to be marked dirty first.
+#[must_use]
+pub fn stage2(leaf: u64, s2: &Stage2, xnx: bool) -> (Rights, bool) {
+    let clean = s2.hardware_dirty && field::DBM.get(leaf) != 0 && field::S2AP1.get(leaf) == 0;
+    let read = field::S2AP0.get(leaf) != 0;
+    let write = clean || field::S2AP1.get(leaf) != 0;
+    let (px, ux) = match field::S2XN.get(leaf) {
+        0b00 => (true, true),
+        0b01 if xnx => (false, true),
+        0b10 => (false, false),
+        0b11 if xnx => (true, false),
+        // Without XNX only bit 54 counts.
+        0b01 => (true, true),
+        _ => (false, false),
+    };
+    let bits = [
+        (Rights::PR, read),
+        (Rights::PW, write),
+        (Rights::PX, px),
+        (Rights::UR, read),
+        (Rights::UW, write),
+        (Rights::UX, ux),
+    ];
+    (Rights(gather(bits)), clean)
+}
+
+/// Whether a stage 2 leaf makes the SMMU's own accesses go to Device memory, which `S2PTW` forbids. Reserved
+/// encodings are taken as Device-nGnRnE.
+#[must_use]
+pub const fn is_device(attributes: LeafAttributes, force_write_back: bool) -> bool {
+    let memory = attributes.memory;
+    if force_write_back { memory & 0b111 <= 0b100 } else { memory >> 2 == 0 || memory & 0b11 == 0 }
+}
+
+fn gather(bits: [(u8, bool); 6]) -> u8 {
+    bits.into_iter().filter(|(_, held)| *held).fold(0, |all, (bit, _)| all | bit)
+}

@@ -1,0 +1,276 @@
+//! The stage 1 walk (DDI 0487 §D8.2; order of checks §7.3.22).
+
+use super::geometry::{descriptor_offset, full_width, select};
+use super::{Keep, RESTARTS, Walk, at_input, permission, second_space};
+use crate::arch::addr::{Ipa, Level, Pa, Stage, align_down, low_mask};
+use crate::arch::entry::{Entry, Leaf, LeafAttributes, Rights, Space, TableEntry, TableLimits};
+use crate::arch::fault::{Class, Fault, Place};
+use crate::arch::id::StreamWorld;
+use crate::env::memory::Memory;
+use crate::env::trace::{Step, Trace};
+use crate::format::Endian;
+use crate::format::cd::{Cd, Half};
+use crate::format::descriptor::{Descriptor, field};
+use crate::format::ste::Stream;
+use crate::walk::permission::Demand;
+
+/// A descriptor that ended the walk, and where it was read.
+struct Found {
+    word: u64,
+    output: u64,
+    level: Level,
+    limits: TableLimits,
+    /// Its address as stage 1 knows it.
+    location: u64,
+    /// Its physical address.
+    address: Pa,
+}
+
+impl<H: Memory + Trace + ?Sized, K: Keep> Walk<'_, H, K> {
+    /// Stage 1 of `input`: an entry whose output is an IPA, and also a PA where there is no stage 2.
+    pub(super) fn stage1(
+        &mut self,
+        stream: &Stream,
+        cd: &Cd,
+        space: &Space,
+        input: u64,
+    ) -> Result<Entry, Fault> {
+        let Some((half, input)) = select(cd, space.world, input) else {
+            return Err(Fault::Translation(at_input()));
+        };
+        if half.unprivileged_disabled && !self.demand.privileged && space.world != StreamWorld::El2 {
+            return Err(Fault::Translation(at_input()));
+        }
+        for _ in 0..RESTARTS {
+            let found = self.find_leaf(stream, cd, half, space, input)?;
+            if let Some(entry) = self.use_leaf(stream, cd, half, space, input, &found)? {
+                return Ok(entry);
+            }
+        }
+        Err(Fault::WalkEabt(Place { class: Class::Tt, ..at_input() }, Pa(half.base)))
+    }
+
+    /// Reads descriptors from the nearest remembered table on, to a leaf.
+    fn find_leaf(
+        &mut self,
+        stream: &Stream,
+        cd: &Cd,
+        half: &Half,
+        space: &Space,
+        input: u64,
+    ) -> Result<Found, Fault> {
+        let granule = half.granule;
+        let mut level = half.start;
+        let mut table = half.base;
+        let mut width = u32::from(half.input_bits);
+        let mut limits = TableLimits::default();
+        if let Some(kept) = self.kept.find_table(space, granule, half.start, input, self.host)
+            && let Some(below) = kept.level.next()
+        {
+            (level, table, limits) = (below, kept.next, kept.limits);
+            width = full_width(granule, below);
+        }
+        loop {
+            let location = table | descriptor_offset(granule, level, width, input);
+            let address = match &stream.s2 {
+                None => Pa(location),
+                Some(s2) => {
+                    let data =
+                        Demand { access: permission::Access::Read, privileged: true, instruction: false };
+                    self.table_access(s2, space, Ipa(location), data, Class::Tt)?
+                }
+            };
+            let word = self.read_descriptor(Stage::S1, level, cd.endian, address, Class::Tt, Ipa(0))?;
+            let wide = low_mask(cd.output_bits.into());
+            match (Descriptor::parse(word, granule, level, self.features.oas_bits), level.next()) {
+                (Descriptor::Table(next) | Descriptor::Leaf(next), _) if next > wide => {
+                    return Err(Fault::AddrSize(at_input()));
+                }
+                (Descriptor::Leaf(output), _) => {
+                    return Ok(Found { word, output, level, limits, location, address });
+                }
+                (Descriptor::Table(next), Some(below)) => {
+                    if !half.hierarchical_disabled {
+                        limits = add_limits(limits, word, space.world);
+                    }
+                    let kept = TableEntry {
+                        space: *space,
+                        granule,
+                        level,
+                        input: align_down(input, granule.level_shift(level)),
+                        next,
+                        limits,
+                    };
+                    self.kept.keep_table(&kept, self.host);
+                    (level, table) = (below, next);
+                    width = full_width(granule, below);
+                }
+                _ => return Err(Fault::Translation(at_input())),
+            }
+        }
+    }
+
+    /// Checks the leaf, updates its flags where hardware does, and makes an entry of it. `None` if it changed since it
+    /// was read, so that the walk starts again.
+    fn use_leaf(
+        &mut self,
+        stream: &Stream,
+        cd: &Cd,
+        half: &Half,
+        space: &Space,
+        input: u64,
+        found: &Found,
+    ) -> Result<Option<Entry>, Fault> {
+        let &Found { word, output, level, limits, .. } = found;
+        let accessed = field::AF.get(word) != 0;
+        if !accessed && !cd.hardware_access && !cd.access_flag_fault_disabled {
+            return Err(Fault::Access(at_input()));
+        }
+        let (rights, mut clean) = permission::stage1(word, limits, cd, space.world);
+        self.demand.check(rights).map_err(|denied| Fault::Permission(at_input(), denied))?;
+
+        let mut updated = word;
+        if !accessed && cd.hardware_access {
+            updated = field::AF.put(updated, 1);
+        }
+        if clean && self.demand.writes() {
+            updated = field::AP2.put(updated, 0);
+            clean = false;
+        }
+        if K::UPDATES && updated != word {
+            if let Some(s2) = &stream.s2 {
+                let data = Demand { access: permission::Access::Write, privileged: true, instruction: false };
+                self.table_access(s2, space, Ipa(found.location), data, Class::Tt)?;
+            }
+            let place = Place { class: Class::Tt, ..at_input() };
+            if !self.update_descriptor(Stage::S1, cd.endian, found.address, word, updated, place)? {
+                return Ok(None);
+            }
+        }
+
+        let granule = half.granule;
+        let shift = granule.level_shift(level);
+        let log2_size =
+            contiguous(word, granule.contiguous_shift(level), shift, input, output, cd.output_bits);
+        let attributes = LeafAttributes {
+            memory: (cd.mair >> (8 * field::ATTRINDX.get(word))) as u8,
+            sh: field::SH.get(word) as u8,
+        };
+        let base = align_down(output, log2_size);
+        Ok(Some(Entry {
+            space: *space,
+            global: space.world == StreamWorld::El2 || field::NG.get(word) == 0,
+            input: align_down(input, log2_size),
+            log2_size: log2_size as u8,
+            output: Pa(base),
+            ipa: Ipa(base),
+            s1: Some(Leaf { granule, level, log2_size: log2_size as u8 }),
+            s2: None,
+            rights_s1: rights,
+            rights_s2: Rights::ALL,
+            clean,
+            attributes_s1: attributes,
+            attributes_s2: LeafAttributes::default(),
+        }))
+    }
+
+    /// The physical address of a structure that stage 1 uses, through stage 2.
+    pub(super) fn table_access(
+        &mut self,
+        s2: &crate::format::ste::Stage2,
+        space: &Space,
+        ipa: Ipa,
+        access: Demand,
+        class: Class,
+    ) -> Result<Pa, Fault> {
+        let transaction = self.demand;
+        self.demand = access;
+        let result = self.stage2(s2, &second_space(space), ipa, class);
+        self.demand = transaction;
+        match result {
+            Ok(entry) => Ok(entry.output.offset(ipa.0 - entry.input)),
+            // The record tells of the transaction; only TTRnW tells of the table access.
+            Err(Fault::Permission(place, mut denied)) => {
+                denied.read = transaction.access == permission::Access::Read;
+                denied.table_write = access.writes();
+                Err(Fault::Permission(place, denied))
+            }
+            Err(fault) => Err(fault),
+        }
+    }
+
+    /// One descriptor, in CPU order.
+    pub(super) fn read_descriptor(
+        &mut self,
+        stage: Stage,
+        level: Level,
+        endian: Endian,
+        address: Pa,
+        class: Class,
+        ipa: Ipa,
+    ) -> Result<u64, Fault> {
+        let word =
+            self.host.read_u64(address).map_err(|_| Fault::WalkEabt(Place { stage, class, ipa }, address))?;
+        let word = in_order(endian, word);
+        self.host.step(&Step::Descriptor { stage, level, address, word });
+        Ok(word)
+    }
+
+    /// Writes a descriptor's new flags if it still holds `old`, and says whether it did.
+    pub(super) fn update_descriptor(
+        &mut self,
+        stage: Stage,
+        endian: Endian,
+        address: Pa,
+        old: u64,
+        new: u64,
+        place: Place,
+    ) -> Result<bool, Fault> {
+        let done = self
+            .host
+            .compare_exchange(address, in_order(endian, old), in_order(endian, new))
+            .map_err(|_| Fault::WalkEabt(place, address))?;
+        if done {
+            self.host.step(&Step::Update { stage, address, word: new });
+        }
+        Ok(done)
+    }
+}
+
+/// A descriptor's word between memory's little-endian order and `endian`.
+const fn in_order(endian: Endian, word: u64) -> u64 {
+    match endian {
+        Endian::Little => word,
+        Endian::Big => word.swap_bytes(),
+    }
+}
+
+/// What a table descriptor adds to the limits of those above it. Where there is one privilege, only `APTable[1]` and
+/// `XNTable` count.
+fn add_limits(limits: TableLimits, word: u64, world: StreamWorld) -> TableLimits {
+    let two = world != StreamWorld::El2;
+    let ap = field::APTABLE.get(word);
+    TableLimits {
+        no_unprivileged: limits.no_unprivileged || (two && ap & 0b01 != 0),
+        no_write: limits.no_write || ap & 0b10 != 0,
+        no_unprivileged_execute: limits.no_unprivileged_execute || field::UXNTABLE.get(word) != 0,
+        no_privileged_execute: limits.no_privileged_execute || (two && field::PXNTABLE.get(word) != 0),
+    }
+}
+
+/// log2 of the bytes that a leaf of `shift` maps together with its contiguous neighbours. A group whose output is not
+/// aligned as its input is misprogrammed; then, and where the group would pass the output size, the leaf stands alone.
+pub(super) fn contiguous(
+    word: u64,
+    neighbours: u32,
+    shift: u32,
+    input: u64,
+    output: u64,
+    output_bits: u8,
+) -> u32 {
+    let span = shift + neighbours;
+    let inside = low_mask(span) & !low_mask(shift);
+    let aligned = (input ^ output) & inside == 0;
+    let fits = span <= output_bits.into();
+    if field::CONTIGUOUS.get(word) != 0 && aligned && fits { span } else { shift }
+}

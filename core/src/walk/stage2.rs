@@ -1,0 +1,152 @@
+//! The stage 2 walk (DDI 0487 §D8.2), for a stream's own addresses and for what stage 1 reads.
+
+use super::geometry::{descriptor_offset, full_width};
+use super::permission::{self, is_device};
+use super::stage1::contiguous;
+use super::{Keep, RESTARTS, Walk};
+use crate::arch::addr::{Ipa, Level, Pa, Stage, align_down, low_mask};
+use crate::arch::entry::{Entry, Leaf, LeafAttributes, Rights, Space, TableEntry, TableLimits};
+use crate::arch::fault::{Class, Denied, Fault, Place};
+use crate::env::memory::Memory;
+use crate::env::trace::Trace;
+use crate::format::descriptor::{Descriptor, field};
+use crate::format::ste::Stage2;
+
+impl<H: Memory + Trace + ?Sized, K: Keep> Walk<'_, H, K> {
+    /// Stage 2 of `ipa`, which is being accessed as `class` by what `self.demand` says.
+    pub(super) fn stage2(
+        &mut self,
+        s2: &Stage2,
+        space: &Space,
+        ipa: Ipa,
+        class: Class,
+    ) -> Result<Entry, Fault> {
+        let place = Place { stage: Stage::S2, class, ipa };
+        if ipa.0 > low_mask(s2.input_bits.into()) {
+            return Err(Fault::Translation(place));
+        }
+        if let Some(entry) = self.kept.find_ipa(space, ipa, self.host)
+            && !(entry.clean && self.demand.writes())
+        {
+            self.check_stage2(s2, entry.rights_s2, entry.attributes_s2, place)?;
+            return Ok(entry);
+        }
+        for _ in 0..RESTARTS {
+            if let Some(entry) = self.walk_stage2(s2, space, ipa, place)? {
+                if class != Class::In {
+                    self.kept.keep(&entry, self.host);
+                }
+                return Ok(entry);
+            }
+        }
+        Err(Fault::WalkEabt(place, s2.base))
+    }
+
+    fn check_stage2(
+        &self,
+        s2: &Stage2,
+        rights: Rights,
+        attributes: LeafAttributes,
+        place: Place,
+    ) -> Result<(), Fault> {
+        let protected = s2.protected_table_walk && place.class != Class::In;
+        if protected && is_device(attributes, s2.force_write_back) {
+            let read = !self.demand.writes();
+            return Err(Fault::Permission(place, Denied { read, table_write: false }));
+        }
+        self.demand.check(rights).map_err(|denied| Fault::Permission(place, denied))
+    }
+
+    /// One try; `None` if the leaf changed under a hardware update.
+    fn walk_stage2(
+        &mut self,
+        s2: &Stage2,
+        space: &Space,
+        ipa: Ipa,
+        place: Place,
+    ) -> Result<Option<Entry>, Fault> {
+        let granule = s2.granule;
+        let mut level = s2.start;
+        let mut table = s2.base.0;
+        let mut width = u32::from(s2.input_bits);
+        if let Some(kept) = self.kept.find_table(space, granule, s2.start, ipa.0, self.host)
+            && let Some(below) = kept.level.next()
+        {
+            (level, table) = (below, kept.next);
+            width = full_width(granule, below);
+        }
+        let (word, output, address) = loop {
+            let address = Pa(table | descriptor_offset(granule, level, width, ipa.0));
+            let word = self.read_descriptor(Stage::S2, level, s2.endian, address, place.class, place.ipa)?;
+            let wide = low_mask(s2.output_bits.into());
+            match (Descriptor::parse(word, granule, level, self.features.oas_bits), level.next()) {
+                (Descriptor::Table(next) | Descriptor::Leaf(next), _) if next > wide => {
+                    return Err(Fault::AddrSize(place));
+                }
+                (Descriptor::Leaf(output), _) => break (word, output, address),
+                (Descriptor::Table(next), Some(below)) => {
+                    self.keep_stage2_table(space, s2, level, ipa, next);
+                    (level, table) = (below, next);
+                    width = full_width(granule, below);
+                }
+                _ => return Err(Fault::Translation(place)),
+            }
+        };
+
+        let accessed = field::AF.get(word) != 0;
+        if !accessed && !s2.hardware_access && !s2.access_flag_fault_disabled {
+            return Err(Fault::Access(place));
+        }
+        let (rights, mut clean) = permission::stage2(word, s2, self.features.xnx);
+        let attributes =
+            LeafAttributes { memory: field::MEMATTR.get(word) as u8, sh: field::SH.get(word) as u8 };
+        self.check_stage2(s2, rights, attributes, place)?;
+
+        let mut updated = word;
+        if !accessed && s2.hardware_access {
+            updated = field::AF.put(updated, 1);
+        }
+        if clean && self.demand.writes() {
+            updated = field::S2AP1.put(updated, 1);
+            clean = false;
+        }
+        if K::UPDATES
+            && updated != word
+            && !self.update_descriptor(Stage::S2, s2.endian, address, word, updated, place)?
+        {
+            return Ok(None);
+        }
+
+        let shift = granule.level_shift(level);
+        let log2_size =
+            contiguous(word, granule.contiguous_shift(level), shift, ipa.0, output, s2.output_bits);
+        let input = align_down(ipa.0, log2_size);
+        Ok(Some(Entry {
+            space: *space,
+            global: true,
+            input,
+            log2_size: log2_size as u8,
+            output: Pa(align_down(output, log2_size)),
+            ipa: Ipa(input),
+            s1: None,
+            s2: Some(Leaf { granule, level, log2_size: log2_size as u8 }),
+            rights_s1: Rights::ALL,
+            rights_s2: rights,
+            clean,
+            attributes_s1: LeafAttributes::default(),
+            attributes_s2: attributes,
+        }))
+    }
+
+    fn keep_stage2_table(&mut self, space: &Space, s2: &Stage2, level: Level, ipa: Ipa, next: u64) {
+        let kept = TableEntry {
+            space: *space,
+            granule: s2.granule,
+            level,
+            input: align_down(ipa.0, s2.granule.level_shift(level)),
+            next,
+            limits: TableLimits::default(),
+        };
+        self.kept.keep_table(&kept, self.host);
+    }
+}
