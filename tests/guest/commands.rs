@@ -412,7 +412,8 @@ mod tests {
     #[test]
     fn linux_splits_ranges_low_chunk_first() {
         const GIB: u64 = 1 << 30;
-        let rows: [(u64, Grain, u64, &[(u64, u64)]); 8] = [
+        type Row = (u64, Grain, u64, &'static [(u64, u64)]);
+        let rows: [Row; 8] = [
             (GIB, Grain::K4, 3, &[(0, 18)]),
             (GIB, Grain::K4, 2, &[(0, 18)]),
             (GIB, Grain::K4, 0, &[(0, 18)]),

@@ -5,6 +5,9 @@
 
 pub mod bits;
 pub mod commands;
+pub mod driver;
 pub mod kept;
+pub mod machine;
 pub mod oracle;
+pub mod scenario;
 pub mod tables;

@@ -400,8 +400,8 @@ impl<const N: usize> World<N> {
         let (space, table) = self.table_of(place);
         let grain = self.tables[table].grain;
         let global = retired.iter().any(|leaf| leaf.global);
-        let end = last.base as u128 + (1u128 << grain.level_shift(last.level));
-        let pages = ((end - first.base as u128) >> grain.shift()) as u64;
+        let end = u128::from(last.base) + (1u128 << grain.level_shift(last.level));
+        let pages = ((end - u128::from(first.base)) >> grain.shift()) as u64;
         let vaa = commands::tlbi_nh_vaa(space.vmid, 0, Leaf::Only, Hint::NONE);
         let how = if retired.len() > MANY { how & 0x1f } else { how };
         match how >> 4 {

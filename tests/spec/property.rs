@@ -5,7 +5,8 @@
 
 #![allow(clippy::panic, clippy::indexing_slicing, clippy::expect_used, reason = "a failed test panics")]
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use core::panic::AssertUnwindSafe;
+use std::panic::catch_unwind;
 
 use fastrand::Rng;
 use smmuv3::{Behaviour, Features, Settings};
