@@ -1,6 +1,23 @@
-//! The guest's side of the world: what a machine around an SMMU has, and what is done with it.
+//! The guest's side of the world: what a machine around an SMMU has, what software in front of one does, and what it may
+//! expect.
+//!
+//! Nothing here uses the core's codecs: bytes are written from the architecture's tables, and the two oracles (`oracle`, a
+//! walk; `kept`, what a cache may still hold) are the dullest code that does what the tables say.
 
+pub mod bits;
+pub mod commands;
 pub mod device;
+pub mod driver;
+pub mod kept;
+pub mod machine;
+pub mod oracle;
 pub mod ram;
 pub mod replay;
+pub mod scenario;
+pub mod tables;
 pub mod transcript;
+
+/// README.md's example, compiled and run.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+struct Readme;

@@ -1,0 +1,249 @@
+//! Random guests against the oracles: a device with caches may never answer what is neither in the tables nor allowed to be
+//! cached.
+//!
+//! `SEED=n` runs one guest again, `GUESTS=n` changes how many there are.
+
+#![allow(clippy::panic, clippy::indexing_slicing, clippy::expect_used, reason = "a failed test panics")]
+
+use core::panic::AssertUnwindSafe;
+use std::panic::catch_unwind;
+
+use fastrand::Rng;
+use smmuv3::{Behaviour, Features, Settings};
+use smmuv3_tests::bits::Record;
+use smmuv3_tests::commands::{field, opcode, plain};
+use smmuv3_tests::oracle::Access;
+use smmuv3_tests::scenario::{Action, Extent, Half, Place, Plan, World};
+use smmuv3_tests::tables::{Grain, cd, descriptor};
+
+const GUESTS: u64 = 1500;
+const ACTIONS: usize = 60;
+
+#[test]
+fn polite_guests_see_what_their_tables_say() {
+    run_guests(true);
+}
+
+#[test]
+fn sloppy_guests_never_see_what_must_be_gone() {
+    run_guests(false);
+}
+
+fn run_guests(polite: bool) {
+    let number = |name: &str| std::env::var(name).ok().and_then(|text| text.parse::<u64>().ok());
+    let seeds = match number("SEED") {
+        Some(seed) => seed..seed + 1,
+        None => 0..number("GUESTS").unwrap_or(GUESTS),
+    };
+    for seed in seeds {
+        let mut rng = Rng::with_seed(seed);
+        let plan = random_plan(&mut rng, polite);
+        let mut generator = Generator { rng: &mut rng, plan: &plan, recent: Vec::new() };
+        let actions: Vec<_> = (0..ACTIONS).map(|_| generator.action()).collect();
+        if let Err(first) = run(&plan, &actions) {
+            std::panic::set_hook(Box::new(|_| {}));
+            let (actions, last) = shrink(&plan, actions, first);
+            let _ = std::panic::take_hook();
+            let list: String = actions.iter().map(|action| format!("\n  {action:x?}")).collect();
+            panic!("SEED={seed} {plan:x?}{list}\n{last}");
+        }
+    }
+}
+
+/// Runs a guest; a panic on the way is a failure like another.
+fn run(plan: &Plan, actions: &[Action]) -> Result<(), String> {
+    let guest = || {
+        let mut world = World::<256>::new(plan);
+        actions.iter().try_for_each(|action| world.step(action))
+    };
+    catch_unwind(AssertUnwindSafe(guest)).unwrap_or_else(|panic| {
+        let text = panic.downcast_ref::<String>().cloned();
+        Err(text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned())).unwrap_or_default())
+    })
+}
+
+/// Leaves out ever smaller pieces of the list as long as the guest still fails.
+fn shrink(plan: &Plan, mut actions: Vec<Action>, mut failure: String) -> (Vec<Action>, String) {
+    let mut piece = actions.len();
+    while piece > 0 {
+        let mut start = 0;
+        while start < actions.len() {
+            let mut fewer = actions.clone();
+            fewer.drain(start..(start + piece).min(actions.len()));
+            match run(plan, &fewer) {
+                Err(found) => (actions, failure) = (fewer, found),
+                Ok(()) => start += piece,
+            }
+        }
+        piece /= 2;
+    }
+    (actions, failure)
+}
+
+fn random_plan(rng: &mut Rng, polite: bool) -> Plan {
+    let features = match rng.u32(0..8) {
+        0 => Features::MINIMAL,
+        1 => Features::QEMU_10,
+        2 => Features::SMMUV3_1,
+        _ => Features::SMMUV3_2,
+    };
+    let (sets, ways) = *rng.choice(&[(1, 1), (4, 4), (64, 4)]).expect("three of them");
+    let mut settings = Settings::new(sets, ways);
+    settings.walk_cache = rng.bool();
+    settings.behaviour = if rng.bool() { Behaviour::Strict } else { Behaviour::Natural };
+    let granules = features.idr(5) >> 4;
+    let grains: Vec<_> = [Grain::K4, Grain::K16, Grain::K64]
+        .into_iter()
+        .zip([granules & 1, granules >> 1 & 1, granules >> 2 & 1])
+        .filter_map(|(grain, supported)| (supported == 1).then_some(grain))
+        .collect();
+    let mut half = || (grains[rng.usize(0..grains.len())], [16, 20, 25, 28, 32, 34, 39][rng.usize(0..7)]);
+    let halves = [half(), half()];
+    let mut cd = cd::of(0, 0).with(cd::V, 0).with(cd::AA64, 0).with(cd::A, 0).with(cd::R, 0);
+    cd = cd.with(cd::EPD0, 0).with(cd::EPD1, 0);
+    for option in [cd::TBI0, cd::TBI1, cd::WXN, cd::PAN, cd::AFFD] {
+        cd = cd.with(option, u64::from(rng.u32(0..6) == 0));
+    }
+    let mut table = Record::<1>::ZERO;
+    if rng.u32(0..4) == 0 {
+        table = table.with(descriptor::APTABLE, rng.u64(0..4)).with(descriptor::UXNTABLE, rng.u64(0..2));
+        table = table.with(descriptor::PXNTABLE, rng.u64(0..2));
+    }
+    let ips = rng.u64(0..6);
+    Plan { features, settings, polite, halves, ips, cd_bits: cd.0[0], table_attributes: table.0[0] }
+}
+
+/// Makes up what a guest does; it comes back to where it was.
+struct Generator<'a> {
+    rng: &'a mut Rng,
+    plan: &'a Plan,
+    recent: Vec<u64>,
+}
+
+impl Generator<'_> {
+    fn action(&mut self) -> Action {
+        match self.rng.u32(0..100) {
+            0..26 => {
+                let place = self.place();
+                let pa = self.rng.u64(..) >> self.rng.u32(16..40);
+                let attributes = self.attributes(place.half);
+                Action::Map { place, pa, attributes, extent: self.extent(), how: self.rng.u8(..) }
+            }
+            26..36 => Action::Unmap { place: self.place(), extent: self.extent(), how: self.rng.u8(..) },
+            36..40 => Action::Split { place: self.place(), how: self.rng.u8(..) },
+            40..52 => Action::Issue(self.command()),
+            52 => Action::Prefetch { stream: self.rng.usize(..), address: self.address() },
+            53 => Action::Restart,
+            _ => {
+                let write = self.rng.u32(0..3) == 0;
+                let instruction = !write && self.rng.u32(0..6) == 0;
+                let access = Access { write, instruction, privileged: self.rng.u32(0..3) == 0 };
+                Action::Dma { stream: self.rng.usize(..), address: self.address(), access }
+            }
+        }
+    }
+
+    fn place(&mut self) -> Place {
+        let half = if self.rng.bool() { Half::Lower } else { Half::Upper };
+        let level = *self.rng.choice(&[1, 2, 2, 3, 3, 3]).expect("six of them");
+        let (grain, txsz) = self.plan.halves[half as usize];
+        let offset = if self.rng.bool() { self.near_recent(grain) } else { self.offset(grain) };
+        let inside = offset & (u64::MAX >> txsz);
+        self.recent.push(if half == Half::Lower { inside } else { inside | u64::MAX << (64 - txsz) });
+        Place { space: self.rng.usize(..), half, offset, level }
+    }
+
+    fn near_recent(&mut self, grain: Grain) -> u64 {
+        let latest = self.recent.len().saturating_sub(4);
+        let base = self.rng.choice(&self.recent[latest..]).copied().unwrap_or_default();
+        base.wrapping_add(self.rng.u64(0..12) << grain.shift())
+    }
+
+    /// Few places, so that guests meet their own traces again.
+    fn offset(&mut self, grain: Grain) -> u64 {
+        let last = (1 << grain.stride()) - 1;
+        let mut offset = 0u64;
+        for level in 0..4 {
+            let pages: &[u64] = if level == 3 { &[0, 1, 2, 5, 15, 16, last] } else { &[0, 0, 1, last] };
+            offset |= self.rng.choice(pages).expect("there are some") << grain.level_shift(level);
+        }
+        offset
+    }
+
+    fn attributes(&mut self, half: Half) -> u64 {
+        let rng = &mut *self.rng;
+        let mut leaf = descriptor::S1_RW.with(descriptor::ATTRINDX, rng.u64(0..3));
+        let odds = [(descriptor::AF, 1), (descriptor::NG, 4), (descriptor::UXN, 8), (descriptor::PXN, 8)];
+        for (at, clear) in odds {
+            leaf = leaf.with(at, u64::from(rng.u32(0..16) >= clear));
+        }
+        if rng.u32(0..3) == 0 {
+            leaf = leaf.with(descriptor::AP, rng.u64(0..4)).with(descriptor::DBM, rng.u64(0..2));
+        }
+        if self.plan.polite && half == Half::Lower {
+            leaf = leaf.with(descriptor::NG, 1); // a global page has to be the same for all ASIDs
+        }
+        leaf.0[0]
+    }
+
+    fn extent(&mut self) -> Extent {
+        match self.rng.u32(0..8) {
+            0 => Extent::Run,
+            1 | 2 => Extent::Leaves(self.rng.u8(2..20)),
+            _ => Extent::Leaves(1),
+        }
+    }
+
+    /// An address of one half; seldom one that is outside, or tagged.
+    fn address(&mut self) -> u64 {
+        let half = self.rng.usize(0..2);
+        let (grain, txsz) = self.plan.halves[half];
+        let inside = self.offset(grain) & (u64::MAX >> txsz);
+        let address = if half == 0 { inside } else { inside | u64::MAX << (64 - txsz) };
+        let rng = &mut *self.rng;
+        match rng.u32(0..24) {
+            0 => address ^ rng.u64(..) << 56,
+            1 => address ^ 1 << rng.u32(12..64),
+            2 => rng.u64(..),
+            3..9 => address + rng.u64(0..grain.bytes()),
+            _ => self.near_recent(grain).wrapping_add(self.rng.u64(0..grain.bytes())),
+        }
+    }
+
+    /// Any invalidation that a guest may send, hostile ones too.
+    fn command(&mut self) -> [u64; 2] {
+        use opcode::*;
+        let by_address =
+            [TLBI_NH_VA, TLBI_NH_VA, TLBI_NH_VA, TLBI_NH_VAA, TLBI_NH_VAA, TLBI_EL2_VA, TLBI_EL2_VAA];
+        let others = [TLBI_NH_ALL, TLBI_NH_ASID, TLBI_NSNH_ALL, TLBI_S12_VMALL, TLBI_EL2_ALL, TLBI_EL2_ASID];
+        let address = self.address();
+        let rng = &mut *self.rng;
+        let opcode = if rng.u32(0..4) > 0 { rng.choice(&by_address) } else { rng.choice(&others) };
+        let opcode = *opcode.expect("one of them");
+        let mut raw = plain(opcode)
+            .with(field::VMID, if rng.u32(0..8) == 0 { rng.u64(0..1 << 16) } else { rng.u64(0..3) })
+            .with(field::ASID, if rng.u32(0..8) == 0 { rng.u64(0..1 << 16) } else { rng.u64(5..7) });
+        if by_address.contains(&opcode) {
+            let grain = self.plan.halves[(address >> 63) as usize].0;
+            let shift = grain.level_shift(rng.u32(1..4));
+            let address = if rng.bool() { address >> shift << shift } else { address };
+            let scale = match rng.u32(0..6) {
+                0 => rng.u64(0..64),
+                1 => 31,
+                2 | 3 => 0,
+                _ => rng.u64(0..20),
+            };
+            raw = raw
+                .with(field::ADDRESS, address >> 12)
+                .with(field::LEAF, rng.u64(0..2))
+                .with(field::NUM, if rng.bool() { 0 } else { rng.u64(0..32) })
+                .with(field::SCALE, scale)
+                .with(field::TTL, rng.u64(0..4))
+                .with(field::TG, if rng.u32(0..3) == 0 { rng.u64(0..4) } else { grain.tlbi_tg() });
+        }
+        if rng.u32(0..8) == 0 {
+            raw.0[0] |= rng.u64(..) & 0xfc0e_0f00; // RES0
+        }
+        raw.0
+    }
+}
