@@ -6,6 +6,7 @@
 
 pub mod bits;
 pub mod commands;
+pub mod counters;
 pub mod device;
 pub mod driver;
 pub mod kept;
@@ -16,6 +17,7 @@ pub mod replay;
 pub mod scenario;
 pub mod tables;
 pub mod transcript;
+pub mod unmap;
 
 /// README.md's example, compiled and run.
 #[cfg(doctest)]

@@ -94,7 +94,9 @@ impl MemoryType {
             (true, true) => Self(self.0.min(second.0)),
             (true, false) => self,
             (false, true) => second,
-            (false, false) => Self(weaker(self.0 >> 4, second.0 >> 4) << 4 | weaker(self.0 & 0xf, second.0 & 0xf)),
+            (false, false) => {
+                Self(weaker(self.0 >> 4, second.0 >> 4) << 4 | weaker(self.0 & 0xf, second.0 & 0xf))
+            }
         }
     }
 
@@ -213,7 +215,11 @@ fn weaker(first: u8, second: u8) -> u8 {
 }
 
 fn write_back(nibble: u8) -> u8 {
-    if kind(nibble) == Cache::None { encode(Cache::WriteBack, false, ALLOCATE) } else { retyped(nibble, Cache::WriteBack) }
+    if kind(nibble) == Cache::None {
+        encode(Cache::WriteBack, false, ALLOCATE)
+    } else {
+        retyped(nibble, Cache::WriteBack)
+    }
 }
 
 /// A cacheable nibble as another type with the same hints. Write-Back cannot be transient without a hint.
@@ -265,7 +271,11 @@ mod tests {
             (0xff, 0b100, 0x00),
         ];
         for (first, code, expected) in rows {
-            assert_eq!(MemoryType::from_mair(first).forced(code).mair(), expected, "{first:#x} with {code:#05b}");
+            assert_eq!(
+                MemoryType::from_mair(first).forced(code).mair(),
+                expected,
+                "{first:#x} with {code:#05b}"
+            );
         }
     }
 
