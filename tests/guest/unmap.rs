@@ -3,7 +3,10 @@
 //! Without range invalidation Linux sends one CMD_TLBI_NH_VA for every unit that was unmapped, in batches of 64; with it,
 //! as few range commands as NUM and SCALE can say.
 
-use std::time::{Duration, Instant};
+#![allow(clippy::disallowed_types, reason = "figures for people: the time is shown, never compared")]
+
+use core::time::Duration;
+use std::time::Instant;
 
 use smmuv3::{Features, Settings};
 

@@ -1,5 +1,7 @@
 //! `demo`: the main job, live. Linux's own driver, then 1 GiB unmapped four ways with and without range invalidation.
 
+#![allow(clippy::disallowed_types, reason = "figures for people: the time is shown, never compared")]
+
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Instant;
