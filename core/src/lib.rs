@@ -70,16 +70,17 @@ pub mod device;
 pub mod shared;
 
 pub use arch::addr::{Granule, Iova, Ipa, Level, Pa, Stage};
+pub use arch::attributes::{Attributes, MemoryType, Shareability};
 pub use arch::features::{ConfigError, Features};
 pub use arch::id::{Asid, Stag, StreamId, StreamWorld, SubstreamId, Vmid};
 pub use device::{
-    Behaviour, Configuration, RegisterError, Response, Resumed, Settings, Smmu, Terminated, Transaction,
-    Translation,
+    AtsGrant, AtsRefusal, Behaviour, Configuration, PageRequest, PageRequestOutcome, RegisterError, Response,
+    Resumed, Settings, Smmu, Terminated, Transaction, Translation,
 };
 pub use env::interrupt::{Interrupt, Interrupts, NoInterrupts};
 pub use env::memory::{Abort, Memory};
-pub use env::trace::{NoTrace, Step, Trace};
+pub use env::trace::{AtcCompletion, NoTrace, Step, Trace};
 pub use env::{Env, Host};
-pub use format::command::Command;
-pub use format::event::{Event, EventKind};
+pub use format::command::{AtcInvalidation, Command, PageResponse};
+pub use format::event::{Event, EventKind, PageHint};
 pub use walk::permission::Access;

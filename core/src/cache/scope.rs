@@ -17,8 +17,8 @@ pub struct Scope {
     pub regime: Regime,
     /// Which stages' entries.
     pub stage: Stages,
-    /// Which VMID.
-    pub vmid: Option<Vmid>,
+    /// Which VMIDs.
+    pub vmid: Option<VmidScope>,
     /// Which ASID.
     pub asid: AsidScope,
     /// Which input addresses.
@@ -51,6 +51,34 @@ pub enum Stages {
     S2,
     /// All.
     Both,
+}
+
+/// VMIDs that a command names: one, or with `CR0.VMW` all that differ from it in low bits alone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub struct VmidScope {
+    /// The VMID.
+    pub vmid: Vmid,
+    /// How many of its low bits are ignored, 0 to 4.
+    pub ignored_bits: u8,
+}
+
+impl VmidScope {
+    const fn names(self, vmid: Vmid) -> bool {
+        (self.vmid.0 ^ vmid.0) >> self.ignored_bits == 0
+    }
+}
+
+/// The registers that a command depends on: they must not change while it is in the queue.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub struct Control {
+    /// `CR2.E2H`.
+    pub e2h: bool,
+    /// `IDR0.S2P`: without it VMIDs are not compared.
+    pub has_vmid: bool,
+    /// `CR0.VMW`: low VMID bits that are ignored, 0 to 4.
+    pub vmid_wildcard: u8,
 }
 
 /// ASIDs that a command names.
@@ -95,12 +123,12 @@ pub enum Verdict {
 }
 
 impl Scope {
-    /// What `command` names, to the letter; `None` if it is no TLBI. `e2h` is `CR2.E2H`; `has_vmid` is `IDR0.S2P`,
-    /// without which VMIDs are not compared.
+    /// What `command` names, to the letter; `None` if it is no TLBI.
     #[must_use]
-    pub fn of(command: &Command, e2h: bool, has_vmid: bool) -> Option<Self> {
+    pub fn of(command: &Command, control: Control) -> Option<Self> {
+        let Control { e2h, has_vmid, vmid_wildcard } = control;
         let el2 = Regime::One(if e2h { StreamWorld::El2E2h } else { StreamWorld::El2 });
-        let vmid = |vmid: Vmid| has_vmid.then_some(vmid);
+        let vmid = |vmid: Vmid| has_vmid.then_some(VmidScope { vmid, ignored_bits: vmid_wildcard });
         let all = Self {
             regime: Regime::One(StreamWorld::El1),
             stage: Stages::S1,
@@ -157,9 +185,10 @@ impl Scope {
         // Without a granule the command names whatever contains the address; entries are 4 KiB or larger.
         let log2_unit = granule.map_or(12, |granule| granule.shift() + u32::from(operand.scale));
         let units = if granule.is_some() { u128::from(operand.num) + 1 } else { 1 };
-        // At most 32 << (63 + 16): fits 128 bits; the sum saturates at the top of the address space.
-        let last = u128::from(first) + (units << log2_unit) - 1;
-        let last = u64::try_from(last).unwrap_or(u64::MAX);
+        // A range ends with the half of the address space that it begins in, and with the address space.
+        let top = if self.stage != Stages::S2 && first >> SIGN_BIT == 0 { low_mask(SIGN_BIT) } else { u64::MAX };
+        // At most 32 << (63 + 16): fits 128 bits.
+        let last = (u128::from(first) + (units << log2_unit) - 1).min(top.into()) as u64;
         Self { span: Some(Span { first, last }), granule, level, leaf_only: operand.leaf, ..self }
     }
 
@@ -237,7 +266,7 @@ impl Scope {
             Some(Reason::Regime)
         } else if !stage {
             Some(Reason::Stage)
-        } else if self.vmid.is_some_and(|vmid| vmid != space.vmid) {
+        } else if self.vmid.is_some_and(|scope| !scope.names(space.vmid)) {
             Some(Reason::Vmid)
         } else {
             match self.asid {

@@ -1,5 +1,6 @@
 //! 16 bytes ⇄ [`Command`] (§4). Every opcode is decoded; what the table calls CERROR_ILL is an [`Illegal`].
 
+use crate::arch::addr::align_down;
 use crate::arch::bits::{Field, disjoint};
 use crate::arch::features::{Features, StallModel};
 use crate::arch::id::{Asid, Stag, StreamId, SubstreamId, Vmid};
@@ -45,6 +46,14 @@ pub mod field {
     pub const PREFETCH_SIZE: Field = Field::bits(68, 64);
     /// CMD_PREFETCH_ADDR `Stride`.
     pub const STRIDE: Field = Field::bits(73, 69);
+    /// CMD_ATC_INV `G`: global.
+    pub const G: Field = Field::bit(9);
+    /// CMD_ATC_INV `Size`.
+    pub const ATC_SIZE: Field = Field::bits(69, 64);
+    /// CMD_PRI_RESP `PRGIndex`.
+    pub const PRGINDEX: Field = Field::bits(72, 64);
+    /// CMD_PRI_RESP `Resp`.
+    pub const RESP: Field = Field::bits(77, 76);
     /// CMD_RESUME `Ac`: retry rather than terminate.
     pub const AC: Field = Field::bit(12);
     /// CMD_RESUME `Ab`: terminate with abort rather than RAZ/WI.
@@ -65,6 +74,8 @@ pub mod field {
     const _: () = assert!(disjoint(&[OPCODE, NUM, SCALE, VMID, ASID, LEAF, TTL, TG, ADDRESS]));
     const _: () = assert!(disjoint(&[OPCODE, SSEC, SSV, SSID, SID, PREFETCH_SIZE, STRIDE, ADDRESS]));
     const _: () = assert!(disjoint(&[OPCODE, SSEC, AC, AB, SID, STAG]));
+    const _: () = assert!(disjoint(&[OPCODE, G, SSV, SSID, SID, ATC_SIZE, ADDRESS]));
+    const _: () = assert!(disjoint(&[OPCODE, SSV, SSID, SID, PRGINDEX, RESP]));
     const _: () = assert!(disjoint(&[OPCODE, CS, MSH, MSIATTR, MSIDATA, MSIADDRESS]));
 }
 
@@ -104,6 +115,10 @@ pub mod opcode {
     pub const TLBI_S2_IPA: u8 = 0x2a;
     /// CMD_TLBI_NSNH_ALL.
     pub const TLBI_NSNH_ALL: u8 = 0x30;
+    /// CMD_ATC_INV.
+    pub const ATC_INV: u8 = 0x40;
+    /// CMD_PRI_RESP.
+    pub const PRI_RESP: u8 = 0x41;
     /// CMD_RESUME.
     pub const RESUME: u8 = 0x44;
     /// CMD_STALL_TERM.
@@ -307,6 +322,19 @@ pub enum Command {
     },
     /// CMD_TLBI_NSNH_ALL.
     TlbiNsnhAll,
+    /// CMD_ATC_INV.
+    AtcInv(AtcInvalidation),
+    /// CMD_PRI_RESP.
+    PriResp {
+        /// Whose request.
+        stream: StreamId,
+        /// Of which of its substreams, if `SSV`.
+        substream: Option<SubstreamId>,
+        /// `PRGIndex`, 0 to 511.
+        group: u16,
+        /// The answer.
+        response: PageResponse,
+    },
     /// CMD_RESUME.
     Resume {
         /// Whose transaction.
@@ -323,6 +351,34 @@ pub enum Command {
     },
     /// CMD_SYNC.
     Sync(Signal),
+}
+
+/// What CMD_ATC_INV drops from a device's Address Translation Cache (§4.5.1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub struct AtcInvalidation {
+    /// Whose ATC.
+    pub stream: StreamId,
+    /// Which of its address spaces, if `SSV`.
+    pub substream: Option<SubstreamId>,
+    /// `G`: all substreams; used only with a substream.
+    pub global: bool,
+    /// First address, aligned to the span.
+    pub address: u64,
+    /// `Size`: the span is `4096 << size` bytes; 52 is everything.
+    pub size: u8,
+}
+
+/// `Resp` of CMD_PRI_RESP, and what an SMMU answers by itself (§8.1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub enum PageResponse {
+    /// 0b00: Response Failure.
+    Failure,
+    /// 0b01: Invalid Request.
+    Invalid,
+    /// 0b10: Success.
+    Success,
 }
 
 /// What CMD_RESUME asks for (`Ac`, `Ab`).
@@ -366,6 +422,8 @@ impl Command {
             opcode::CFGI_CD | opcode::CFGI_CD_ALL | 0x10..=0x13 => features.s1p,
             0x20..=0x23 => features.hyp,
             opcode::TLBI_S12_VMALL | opcode::TLBI_S2_IPA => features.s2p,
+            opcode::ATC_INV => features.ats,
+            opcode::PRI_RESP => features.pri,
             opcode::RESUME | opcode::STALL_TERM => can_stall,
             _ => false,
         };
@@ -406,6 +464,28 @@ impl Command {
                 Self::TlbiS2Ipa { vmid, operand: Operand::decode(w, field::IPA, features)? }
             }
             opcode::TLBI_NSNH_ALL => Self::TlbiNsnhAll,
+            opcode::ATC_INV => {
+                // A span over the whole address space has no address; above 52 it is no larger.
+                let size = (field::ATC_SIZE.of(w) as u8).min(52);
+                Self::AtcInv(AtcInvalidation {
+                    stream,
+                    substream,
+                    global: field::G.is_set(w) && substream.is_some(),
+                    address: align_down(field::ADDRESS.of(w) << 12, 12 + u32::from(size)),
+                    size,
+                })
+            }
+            opcode::PRI_RESP => Self::PriResp {
+                stream,
+                substream,
+                group: field::PRGINDEX.of(w) as u16,
+                response: match field::RESP.of(w) {
+                    0b00 => PageResponse::Failure,
+                    0b01 => PageResponse::Invalid,
+                    0b10 => PageResponse::Success,
+                    _ => return Err(Illegal),
+                },
+            },
             opcode::RESUME => Self::Resume {
                 stream,
                 stag: Stag(field::STAG.of(w) as u16),
@@ -490,6 +570,21 @@ impl Command {
                 set(field::VMID, vmid.0.into());
                 operand.encode(w, field::IPA);
             }
+            Self::AtcInv(AtcInvalidation { stream, substream, global, address, size }) => {
+                set(field::SID, stream.0.into());
+                set(field::SSV, substream.is_some().into());
+                set(field::SSID, substream.unwrap_or_default().0.into());
+                set(field::G, global.into());
+                set(field::ATC_SIZE, size.into());
+                set(field::ADDRESS, address >> 12);
+            }
+            Self::PriResp { stream, substream, group, response } => {
+                set(field::SID, stream.0.into());
+                set(field::SSV, substream.is_some().into());
+                set(field::SSID, substream.unwrap_or_default().0.into());
+                set(field::PRGINDEX, group.into());
+                set(field::RESP, response as u64);
+            }
             Self::Resume { stream, stag, action } => {
                 set(field::SID, stream.0.into());
                 set(field::STAG, stag.0.into());
@@ -532,6 +627,8 @@ impl Command {
             Self::TlbiS12Vmall { .. } => opcode::TLBI_S12_VMALL,
             Self::TlbiS2Ipa { .. } => opcode::TLBI_S2_IPA,
             Self::TlbiNsnhAll => opcode::TLBI_NSNH_ALL,
+            Self::AtcInv(_) => opcode::ATC_INV,
+            Self::PriResp { .. } => opcode::PRI_RESP,
             Self::Resume { .. } => opcode::RESUME,
             Self::StallTerm { .. } => opcode::STALL_TERM,
             Self::Sync(_) => opcode::SYNC,
@@ -560,6 +657,8 @@ impl Command {
             Self::TlbiS12Vmall { .. } => "CMD_TLBI_S12_VMALL",
             Self::TlbiS2Ipa { .. } => "CMD_TLBI_S2_IPA",
             Self::TlbiNsnhAll => "CMD_TLBI_NSNH_ALL",
+            Self::AtcInv(_) => "CMD_ATC_INV",
+            Self::PriResp { .. } => "CMD_PRI_RESP",
             Self::Resume { .. } => "CMD_RESUME",
             Self::StallTerm { .. } => "CMD_STALL_TERM",
             Self::Sync(_) => "CMD_SYNC",
