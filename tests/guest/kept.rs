@@ -45,7 +45,7 @@ pub struct KeptTable {
 pub enum Misaligned {
     /// Nothing, as the architecture has it.
     Nothing,
-    /// The range as written, at any level: the choice of this project.
+    /// The range as written, at any level: the choice of this project for a device that is not strict.
     WholeRange,
 }
 
@@ -232,6 +232,9 @@ impl Operand {
         let sign = self.start as i64 >> (has.vas - 1);
         if sign != 0 && sign != -1 {
             return false; // not an address of either half
+        }
+        if self.bytes == 0 {
+            return false; // nothing is required
         }
         let (from, to) = (u128::from(self.start), u128::from(self.start) + self.bytes);
         let (first, end) = (u128::from(base), u128::from(base) + (1u128 << log2));

@@ -11,7 +11,7 @@
     reason = "what these would report is a mistake of the guest, and must stop the test"
 )]
 
-use smmuv3::{Features, Settings};
+use smmuv3::{Behaviour, Features, Settings};
 
 use crate::bits::{Record, Words};
 use crate::commands::{self, Command, Hint, Leaf, linux_range_invalidation};
@@ -156,14 +156,19 @@ pub struct World<const N: usize> {
 /// From this many leaves on, one command for each would only take time.
 const MANY: usize = 256;
 
-/// Two streams for each space.
-const STREAMS_PER_SPACE: usize = 2;
+/// Two streams for each space: number `STREAMS_PER_SPACE` × space, and the next.
+pub const STREAMS_PER_SPACE: usize = 2;
 
 impl<const N: usize> World<N> {
     /// Boots a device, and gives each space its streams and empty tables.
     pub fn new(plan: &Plan) -> World<N> {
         let mut driver = Driver::<N>::booted(plan.features, plan.settings, 48);
-        let kept = Kept::new(driver.has, Misaligned::WholeRange);
+        // To the letter, a misaligned hint requires nothing at all.
+        let misaligned = match plan.settings.behaviour {
+            Behaviour::Strict => Misaligned::Nothing,
+            Behaviour::Natural => Misaligned::WholeRange,
+        };
+        let kept = Kept::new(driver.has, misaligned);
         let vmids: &[u16] = if driver.has.s2p { &[1, 2] } else { &[0] };
         let mut tables = Vec::new();
         let mut spaces = Vec::new();
