@@ -21,15 +21,24 @@ const ACTIONS: usize = 60;
 
 #[test]
 fn polite_guests_see_what_their_tables_say() {
-    run_guests(true);
+    run_guests(|plan| plan.polite = true);
 }
 
 #[test]
 fn sloppy_guests_never_see_what_must_be_gone() {
-    run_guests(false);
+    run_guests(|plan| plan.polite = false);
 }
 
-fn run_guests(polite: bool) {
+#[test]
+fn strict_devices_keep_what_no_command_names() {
+    run_guests(|plan| {
+        plan.exact = true;
+        plan.settings.behaviour = Behaviour::Strict;
+        plan.settings.iotlb_unbounded = true;
+    });
+}
+
+fn run_guests(choose: impl Fn(&mut Plan)) {
     let number = |name: &str| std::env::var(name).ok().and_then(|text| text.parse::<u64>().ok());
     let seeds = match number("SEED") {
         Some(seed) => seed..seed + 1,
@@ -37,7 +46,8 @@ fn run_guests(polite: bool) {
     };
     for seed in seeds {
         let mut rng = Rng::with_seed(seed);
-        let plan = random_plan(&mut rng, polite);
+        let mut plan = random_plan(&mut rng);
+        choose(&mut plan);
         let mut generator = Generator { rng: &mut rng, plan: &plan, recent: Vec::new() };
         let actions: Vec<_> = (0..ACTIONS).map(|_| generator.action()).collect();
         if let Err(first) = run(&plan, &actions) {
@@ -80,7 +90,7 @@ fn shrink(plan: &Plan, mut actions: Vec<Action>, mut failure: String) -> (Vec<Ac
     (actions, failure)
 }
 
-fn random_plan(rng: &mut Rng, polite: bool) -> Plan {
+fn random_plan(rng: &mut Rng) -> Plan {
     let features = match rng.u32(0..8) {
         0 => Features::MINIMAL,
         1 => Features::QEMU_10,
@@ -111,7 +121,16 @@ fn random_plan(rng: &mut Rng, polite: bool) -> Plan {
         table = table.with(descriptor::PXNTABLE, rng.u64(0..2));
     }
     let ips = rng.u64(0..6);
-    Plan { features, settings, polite, halves, ips, cd_bits: cd.0[0], table_attributes: table.0[0] }
+    Plan {
+        features,
+        settings,
+        polite: false,
+        exact: false,
+        halves,
+        ips,
+        cd_bits: cd.0[0],
+        table_attributes: table.0[0],
+    }
 }
 
 /// Where something happened: a space, a half, an address.
