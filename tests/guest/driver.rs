@@ -7,13 +7,12 @@
     reason = "a driver whose device does not answer, or that is misused, must stop the test"
 )]
 
-use smmuv3::{
-    Env, Features, Interrupt, Interrupts, Iova, Memory, NoTrace, Pa, Settings, Smmu, StreamId, SubstreamId,
-};
+use smmuv3::{Env, Features, Interrupt, Interrupts, Iova, Memory, Pa, Settings, Smmu, StreamId, SubstreamId};
 use smmuv3::{Transaction, Translation};
 
 use crate::bits::Words;
 use crate::commands::{self, Command, Implemented, Leaf};
+use crate::counters::Counters;
 use crate::oracle::{Access, Fault};
 use crate::tables::{Cd, Heap, Ste};
 
@@ -195,6 +194,8 @@ pub struct Driver<const N: usize> {
     pub ram: Ram,
     /// The wired interrupts.
     pub lines: Lines,
+    /// What the device did.
+    pub counters: Counters,
     /// What the ID registers say.
     pub has: Implemented,
     /// Memory that tests build their tables in.
@@ -213,6 +214,7 @@ impl<const N: usize> Driver<N> {
             smmu,
             ram: Ram::new(RAM_BASE, bytes),
             lines: Lines::default(),
+            counters: Counters::default(),
             has: Implemented::from_idr([0; 6]),
             heap: Heap::new(FREE, RAM_BASE + bytes as u64 - FREE),
             boot: Boot::USUAL,
@@ -256,7 +258,7 @@ impl<const N: usize> Driver<N> {
     }
 
     fn write(&mut self, offset: u32, data: &[u8]) {
-        let mut env = Env { memory: &mut self.ram, interrupts: &mut self.lines, trace: &mut NoTrace };
+        let mut env = Env { memory: &mut self.ram, interrupts: &mut self.lines, trace: &mut self.counters };
         let written = self.smmu.write(offset, data, &mut env);
         written.unwrap_or_else(|error| panic!("write of {offset:#x}: {error:?}"));
         let mut rounds = 0;
@@ -421,7 +423,7 @@ impl<const N: usize> Driver<N> {
 
     /// A device's access: through the caches.
     pub fn translate(&mut self, transaction: &Transaction) -> Result<Translation, Option<&'static str>> {
-        let mut env = Env { memory: &mut self.ram, interrupts: &mut self.lines, trace: &mut NoTrace };
+        let mut env = Env { memory: &mut self.ram, interrupts: &mut self.lines, trace: &mut self.counters };
         let done = self.smmu.translate(transaction, &mut env);
         done.map_err(|terminated| terminated.event.map(|event| event.name()))
     }

@@ -1,13 +1,25 @@
-//! The guest's side of the world: what software in front of an SMMU does, and what it may expect.
+//! The guest's side of the world: what a machine around an SMMU has, what software in front of one does, and what it may
+//! expect.
 //!
 //! Nothing here uses the core's codecs: bytes are written from the architecture's tables, and the two oracles (`oracle`, a
 //! walk; `kept`, what a cache may still hold) are the dullest code that does what the tables say.
 
 pub mod bits;
 pub mod commands;
+pub mod counters;
+pub mod device;
 pub mod driver;
 pub mod kept;
 pub mod machine;
 pub mod oracle;
+pub mod ram;
+pub mod replay;
 pub mod scenario;
 pub mod tables;
+pub mod transcript;
+pub mod unmap;
+
+/// README.md's example, compiled and run.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+struct Readme;

@@ -93,8 +93,9 @@ impl Machine {
 
     /// Every field of the ID registers, in the order of their addresses.
     #[wasm_bindgen(js_name = idFields)]
-    pub fn id_fields(&self) -> Result<Vec<Field>, JsError> {
-        registers::ID_FIELDS.iter().map(|row| Ok(row.holding(self.read(row.offset())?))).collect()
+    pub fn id_fields(&self) -> Vec<Field> {
+        let values = self.smmu.registers();
+        registers::ID_FIELDS.iter().map(|row| row.holding(values.get(row.register))).collect()
     }
 }
 
@@ -112,7 +113,7 @@ pub struct Dma {
     /// The physical address that was reached.
     #[wasm_bindgen(readonly)]
     pub pa: Option<u64>,
-    /// Bytes from `pa` to the end of what one cached entry covers.
+    /// Bytes from `pa` on that the same translation covers.
     #[wasm_bindgen(readonly)]
     pub span: Option<u64>,
     /// How a transaction that got nowhere ended: `abort`, `raz/wi` or `stalled`.
@@ -126,10 +127,10 @@ pub struct Dma {
 impl From<Result<Translation, Terminated>> for Dma {
     fn from(result: Result<Translation, Terminated>) -> Self {
         match result {
-            Ok(Translation { pa, span, .. }) => {
+            Ok(Translation { pa, span }) => {
                 Self { pa: Some(pa.0), span: Some(span), response: None, event: None }
             }
-            Err(Terminated { response, event, .. }) => {
+            Err(Terminated { response, event }) => {
                 let response = match response {
                     Response::Abort => "abort",
                     Response::RazWi => "raz/wi",
@@ -146,12 +147,12 @@ impl From<Result<Translation, Terminated>> for Dma {
 fn into_error(refusal: impl Into<Refusal>) -> JsError {
     let message = match refusal.into() {
         Refusal::Config(error) => error.to_string(),
-        Refusal::Register(RegisterError::InvalidRegister) => "there is no register at this offset".to_owned(),
-        Refusal::Register(RegisterError::InvalidSize) => {
-            "this register cannot be accessed at this size".to_owned()
+        Refusal::Register(RegisterError::InvalidRegister) => {
+            "the offset is outside of the two register pages".to_owned()
         }
+        Refusal::Register(RegisterError::InvalidSize) => "an access has 4 or 8 bytes".to_owned(),
         Refusal::Register(RegisterError::Unaligned) => {
-            "a register's offset is a multiple of the access's size".to_owned()
+            "the offset is no multiple of the access's size".to_owned()
         }
         Refusal::Memory(Abort) => "there is no memory at this address".to_owned(),
     };

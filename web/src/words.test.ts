@@ -31,6 +31,6 @@ test('fields are grouped without changing their order', () => {
 
 test('an outcome is one sentence', () => {
   assert.equal(sentence({ kind: 'translated', pa: 0x8000_0000n, span: 4096n }),
-    'reached 0x8000_0000; one entry covers 4096 bytes from there');
+    'reached 0x8000_0000; the same translation covers 4096 bytes from there');
   assert.equal(sentence({ kind: 'terminated', response: 'abort', event: undefined }), 'terminated (abort), no event');
 });

@@ -28,7 +28,7 @@ export function address(typed: string): Address | undefined {
 export function sentence(outcome: Outcome): string {
   switch (outcome.kind) {
     case 'translated':
-      return `reached ${hex(outcome.pa)}; one entry covers ${outcome.span} bytes from there`;
+      return `reached ${hex(outcome.pa)}; the same translation covers ${outcome.span} bytes from there`;
     case 'terminated':
       return `terminated (${outcome.response}), ${outcome.event ?? 'no event'}`;
     default:

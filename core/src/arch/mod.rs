@@ -3,6 +3,7 @@
 //! Values only. Nothing here knows memory, queues or registers.
 
 pub mod addr;
+pub mod attributes;
 pub mod bits;
 pub mod entry;
 pub mod fault;

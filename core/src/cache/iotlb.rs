@@ -44,13 +44,18 @@ impl Key {
         (self.page & 0x3f) as u32
     }
 
-    /// The one index function. Neighbouring pages fall into neighbouring sets; spaces are spread.
+    /// The one index function. The page number is folded over the set bits, so that neighbouring pages and pages at any
+    /// power-of-two distance fall into different sets; spaces and sizes are spread.
     #[inline]
     fn set(self, sets: u32) -> usize {
-        let page = self.page >> self.log2_size();
+        let bits = sets.trailing_zeros();
+        let mut page = self.page >> self.log2_size();
+        page ^= page >> bits;
+        page ^= page >> (2 * bits);
+        page ^= page >> (4 * bits).min(63);
         let spread =
             (self.space ^ u64::from(self.log2_size()) << 40).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;
-        ((page ^ page >> 16 ^ spread) & u64::from(sets - 1)) as usize
+        ((page ^ spread) & u64::from(sets - 1)) as usize
     }
 }
 

@@ -24,8 +24,8 @@ export function Dma({ log, send }: Props) {
   return (
     <>
       <form onSubmit={submit} noValidate>
-        <label>StreamID <input name="stream" type="number" min="0" max="65535" value="7" required /></label>
-        <label>Address <input name="address" value="0x4000_0000" required /></label>
+        <label>StreamID <input name="stream" type="number" min="0" max="65535" defaultValue="7" required /></label>
+        <label>Address <input name="address" defaultValue="0x4000_0000" required /></label>
         <label>Access <select name="access"><option>read</option><option>write</option></select></label>
         <button>Send</button>
       </form>

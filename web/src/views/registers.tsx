@@ -10,7 +10,7 @@ export function Registers({ fields }: { readonly fields: readonly Field[] }) {
         <table key={register}>
           <caption>SMMU_{register}</caption>
           <thead>
-            <tr><th scope="col">Bits</th><th scope="col">Field</th><th scope="col">Value</th></tr>
+            <tr><th scope="col">Bits</th><th scope="col">Field</th><th scope="col" class="number">Value</th></tr>
           </thead>
           <tbody>
             {rows.map((field) => (
