@@ -16,7 +16,7 @@ use smmuv3_tests::oracle::Access;
 use smmuv3_tests::scenario::{Action, Extent, Half, Place, Plan, STREAMS_PER_SPACE, World};
 use smmuv3_tests::tables::{Grain, cd, descriptor};
 
-const GUESTS: u64 = 1500;
+const GUESTS: u64 = 700;
 const ACTIONS: usize = 60;
 
 #[test]
