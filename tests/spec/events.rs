@@ -36,7 +36,7 @@ const ROWS: &[Row] = &[
         record: [0x0000_0007_0000_0002, 0, 0, 0],
     },
     Row {
-        name: "E4: F_STE_FETCH",
+        name: "F_STE_FETCH",
         prepare: |machine| machine.driver.boot(Boot { strtab_base: 0x4_0000, ..Boot::USUAL }),
         ssid: None,
         address: 0x5000,
@@ -84,7 +84,7 @@ const ROWS: &[Row] = &[
         record: [0x0000_0007_1234_5008, 0, 0, 0],
     },
     Row {
-        name: "E4: F_CD_FETCH",
+        name: "F_CD_FETCH",
         prepare: |machine| machine.set_ste(&ste::stage1(0x1_2340, VMID)),
         ssid: None,
         address: 0x5000,
@@ -102,7 +102,7 @@ const ROWS: &[Row] = &[
         record: [0x0000_0007_0000_000a, 0, 0, 0],
     },
     Row {
-        name: "E3, E4: F_WALK_EABT of stage 1 is CLASS = TT",
+        name: "F_WALK_EABT of stage 1 is CLASS = TT",
         prepare: |machine| machine.set_cd(machine.cd.with(cd::TTB0, 0x2_0000 >> 4)),
         ssid: None,
         address: 0x0000_0080_0000_5678,
@@ -194,6 +194,32 @@ const ROWS: &[Row] = &[
         record: [0x0000_0007_0000_0011, 0x0000_0208_0000_0000, 1 << 44, 0],
     },
 ];
+
+/// The record that one of the rows makes.
+fn record_of(name: &str) -> [u64; 4] {
+    let row = ROWS.iter().find(|row| row.name == name).unwrap_or_else(|| panic!("no row {name}"));
+    let mut machine = Machine::usual();
+    (row.prepare)(&mut machine);
+    machine.driver.events();
+    machine.driver.translate(&transaction(SID, row.ssid, row.address, row.access)).ok();
+    machine.driver.events()[0]
+}
+
+#[test]
+fn e3_class_is_1_for_tables_and_2_for_the_input() {
+    let class = |name| record_of(name)[1] >> (104 - 64) & 0b11;
+    assert_eq!(class("F_WALK_EABT of stage 1 is CLASS = TT"), 1);
+    assert_eq!(class("F_TRANSLATION, read"), 2);
+    assert_eq!(class("F_ADDR_SIZE"), 2);
+    assert_eq!(class("F_ACCESS"), 2);
+    assert_eq!(class("F_PERMISSION"), 2);
+}
+
+#[test]
+fn e4_fetch_addresses_are_in_dword_3() {
+    assert_eq!(record_of("F_STE_FETCH")[2..], [0, 0x4_01c0]);
+    assert_eq!(record_of("F_CD_FETCH")[2..], [0, 0x1_2340]);
+}
 
 #[test]
 fn b13_every_record_bit_by_bit() {

@@ -166,6 +166,33 @@ fn leaf_0_drops_the_tables_too() {
     }
 }
 
+/// commands.md §4: with Leaf = 0 and TTL = k, tables of the levels above k go; those of k and below stay.
+#[test]
+fn ttl_names_the_tables_above_it() {
+    for table in 0..3u64 {
+        for ttl in 1..4 {
+            let mut machine = Machine::usual();
+            machine.map(0x5000, 0x9000, 12);
+            assert_eq!(machine.read(0x5000), Ok(0x9000));
+            let slot = machine.tables.find(&machine.driver.ram, 0x5000, table as u32);
+            machine.driver.ram.set_word(slot.pa, 0);
+            machine.run(commands::tlbi_nh_va(
+                VMID,
+                ASID,
+                0,
+                Leaf::AndTables,
+                Hint { num: 0, scale: 3, ttl, tg: 1 },
+            ));
+            // The page itself, to see the tables.
+            machine.run(nh_va(0x5000, Hint::NONE));
+            // Any table nearer to the leaf that is still cached hides the one that was removed.
+            let hidden = (table..3).any(|level| level >= ttl);
+            let expected = if hidden { Ok(0x9000) } else { Err(Some("F_TRANSLATION")) };
+            assert_eq!(machine.read(0x5000), expected, "the table of level {table}, TTL {ttl}");
+        }
+    }
+}
+
 #[test]
 fn leaf_1_keeps_a_cached_table() {
     let mut machine = Machine::usual();
