@@ -5,8 +5,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use smmuv3::{
-    AtsGrant, AtsRefusal, Env, Features, Interrupt, Interrupts, Iova, Memory, NoTrace, Response, Settings, Smmu, Stag, StreamId,
-    SubstreamId, Terminated, Transaction, Translation,
+    AtsGrant, AtsRefusal, Env, Features, Interrupt, Interrupts, Iova, Memory, NoTrace, Response, Settings,
+    Smmu, Stag, StreamId, SubstreamId, Terminated, Transaction, Translation,
 };
 
 use crate::{

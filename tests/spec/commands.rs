@@ -25,15 +25,16 @@ fn every_opcode_is_executed_or_illegal() {
     const STAGE_2: &[u8] = &[0x28, 0x2a];
     const ALWAYS: &[u8] = &[0x30, 0x46];
     const STALL: &[u8] = &[0x44, 0x45];
+    const ATS_PRI: &[u8] = &[0x40, 0x41];
     let rows: [(&str, Features, &[&[u8]]); 5] = [
-        ("SMMUv3.2", Features::SMMUV3_2, &[CONFIGURATION, STAGE_1, HYP, STAGE_2, ALWAYS, STALL]),
-        ("SMMUv3.0", Features::SMMUV3_0, &[CONFIGURATION, STAGE_1, HYP, STAGE_2, ALWAYS, STALL]),
+        ("SMMUv3.2", Features::SMMUV3_2, &[CONFIGURATION, STAGE_1, HYP, STAGE_2, ALWAYS, STALL, ATS_PRI]),
+        ("SMMUv3.0", Features::SMMUV3_0, &[CONFIGURATION, STAGE_1, HYP, STAGE_2, ALWAYS, STALL, ATS_PRI]),
         ("stage 1", Features::QEMU_10, &[CONFIGURATION, STAGE_1, ALWAYS]),
         ("minimal", Features::MINIMAL, &[CONFIGURATION, STAGE_1, ALWAYS]),
         (
             "stage 2",
-            Features { s1p: false, hyp: false, ssidsize: 0, cd2l: false, ..Features::SMMUV3_2 },
-            &[CONFIGURATION, STAGE_2, ALWAYS, STALL],
+            Features { s1p: false, hyp: false, vatos: false, ssidsize: 0, cd2l: false, ..Features::SMMUV3_2 },
+            &[CONFIGURATION, STAGE_2, ALWAYS, STALL, ATS_PRI],
         ),
     ];
     for (name, features, sets) in rows {

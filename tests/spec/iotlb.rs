@@ -257,6 +257,22 @@ fn spans_do_not_leave_the_cached_entry() {
     }
 }
 
+/// A start table of two entries, each the head of a contiguous run of sixteen: what is kept ends with T0SZ all the same.
+#[test]
+fn spans_end_with_the_input_range() {
+    let mut machine = Machine::usual();
+    let driver = &mut machine.driver;
+    let tables = PageTables::stage1(Grain::K4, 33, &mut driver.heap, &mut driver.ram);
+    for entry in 0..2 {
+        let slot = tables.slot(&mut driver.heap, &mut driver.ram, entry << 30, 1);
+        let run = descriptor::S1_RW.with(descriptor::CONTIGUOUS, 1);
+        driver.ram.set_word(slot.pa, descriptor::leaf(Grain::K4, 1, entry << 30, run));
+    }
+    machine.set_cd(cd::lower(machine.cd, Grain::K4, 33, tables.root));
+    let last = smmuv3_tests::driver::transaction(SID, None, 0x7fff_ffff, Access::READ);
+    assert_eq!(machine.driver.translate(&last).map(|found| found.span), Ok(1));
+}
+
 #[test]
 fn dma_moves_bytes_through_scattered_pages() {
     let mut machine = Machine::usual();

@@ -170,6 +170,21 @@ fn ranges_stop_at_the_top_of_the_address_space() {
     assert!(machine.is_cached(0), "the range does not wrap");
 }
 
+#[test]
+fn strict_ranges_stay_in_their_half() {
+    use smmuv3_tests::tables::{PageTables, cd, descriptor};
+    let mut machine = Machine::usual();
+    let driver = &mut machine.driver;
+    let upper = PageTables::stage1(Grain::K4, 16, &mut driver.heap, &mut driver.ram);
+    let last = 0xffff_ffff_ffff_f000;
+    upper.map(&mut driver.heap, &mut driver.ram, last, 0x1000, 12, descriptor::S1_RW);
+    machine.set_cd(cd::upper(machine.cd, Grain::K4, 16, upper.root));
+    assert_eq!(machine.read(last), Ok(0x1000));
+    upper.unmap(&mut machine.driver.ram, last);
+    machine.run(nh_va(0, range(31, 63, 0)));
+    assert_eq!(machine.read(last), Ok(0x1000));
+}
+
 /// The table "What must be removed" of commands.md §4, for leaves.
 #[test]
 fn ttl_narrows_to_one_level() {

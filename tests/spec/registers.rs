@@ -41,10 +41,23 @@ fn b10_iidr_and_aidr_are_where_they_belong() {
 
 #[test]
 fn b10_cr0ack_shows_only_what_is_implemented() {
-    let mut device = device(Features::SMMUV3_2);
+    // SMMUEN, EVENTQEN, CMDQEN; PRIQEN with PRI, ATSCHK with ATS, VMW with VMW.
+    let rows = [
+        (Features::MINIMAL, 0b0_0000_1101),
+        (Features { ats: true, ..Features::QEMU_10 }, 0b0_0001_1101),
+        (Features { ats: true, pri: true, ..Features::QEMU_10 }, 0b0_0001_1111),
+        (Features { vmw: true, s2p: true, xnx: true, ..Features::QEMU_10 }, 0b1_1100_1101),
+        (Features::SMMUV3_2, 0b1_1101_1111),
+    ];
+    for (features, implemented) in rows {
+        let mut device = self::device(features);
+        device.write32(register::CR0, !0);
+        assert_eq!(device.read32(register::CR0ACK), implemented);
+        assert_eq!(device.read32(register::CR0), implemented);
+    }
+    let mut device = self::device(Features::QEMU_10);
     device.write32(register::CR0, !value::SMMUEN);
     let ack = device.read32(register::CR0ACK);
-    assert_eq!(ack & !(value::SMMUEN | value::EVENTQEN | value::CMDQEN | 0b111 << 6), 0, "reserved bits");
     assert_eq!(ack & (value::EVENTQEN | value::CMDQEN), value::EVENTQEN | value::CMDQEN);
     assert_eq!(
         device.read32(register::CR0) & (value::EVENTQEN | value::CMDQEN),
@@ -245,6 +258,10 @@ fn sizes_and_alignments_that_are_no_accesses_are_refused() {
         let mut data = vec![0; size];
         assert!(device.smmu.read(offset, &mut data).is_err(), "{size} bytes at {offset:#x}");
     }
-    assert!(device.smmu.read(0x2_0000, &mut [0; 4]).is_err(), "beyond the second page");
+    let past = device.smmu.window_bytes();
+    assert_eq!(past, 0x3_0000, "pages 0 and 1, and VATOS");
+    assert!(device.smmu.read(past, &mut [0; 4]).is_err(), "beyond the window");
+    let two_pages = self::device(Features::QEMU_10);
+    assert!(two_pages.smmu.read(0x2_0000, &mut [0; 4]).is_err(), "beyond the second page");
     assert!(device.smmu.read(u32::MAX - 3, &mut [0; 4]).is_err());
 }

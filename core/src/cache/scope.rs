@@ -186,7 +186,8 @@ impl Scope {
         let log2_unit = granule.map_or(12, |granule| granule.shift() + u32::from(operand.scale));
         let units = if granule.is_some() { u128::from(operand.num) + 1 } else { 1 };
         // A range ends with the half of the address space that it begins in, and with the address space.
-        let top = if self.stage != Stages::S2 && first >> SIGN_BIT == 0 { low_mask(SIGN_BIT) } else { u64::MAX };
+        let top =
+            if self.stage != Stages::S2 && first >> SIGN_BIT == 0 { low_mask(SIGN_BIT) } else { u64::MAX };
         // At most 32 << (63 + 16): fits 128 bits.
         let last = (u128::from(first) + (units << log2_unit) - 1).min(top.into()) as u64;
         Self { span: Some(Span { first, last }), granule, level, leaf_only: operand.leaf, ..self }

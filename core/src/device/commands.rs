@@ -139,9 +139,8 @@ impl<const N: usize> Smmu<N> {
             | Command::CfgiCd { .. }
             | Command::CfgiCdAll { .. } => self.caches.config.invalidate(command, host),
             Command::AtcInv(invalidation) if enabled => {
-                if host.invalidate_atc(&invalidation) == AtcCompletion::TimedOut {
-                    *self.atc_timed_out(source) = true;
-                }
+                let timed_out = host.invalidate_atc(&invalidation) == AtcCompletion::TimedOut;
+                *self.atc_timed_out(source) |= timed_out;
             }
             Command::PriResp { stream, substream, group, response } if enabled => {
                 host.respond_to_page_request(stream, substream, group, response);

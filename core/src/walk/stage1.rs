@@ -149,8 +149,14 @@ impl<H: Memory + Trace + ?Sized, K: Keep> Walk<'_, H, K> {
 
         let granule = half.granule;
         let shift = granule.level_shift(level);
-        let log2_size =
-            contiguous(word, granule.contiguous_shift(level), shift, input, output, half.input_bits.min(cd.output_bits));
+        let log2_size = contiguous(
+            word,
+            granule.contiguous_shift(level),
+            shift,
+            input,
+            output,
+            half.input_bits.min(cd.output_bits),
+        );
         let mair = (cd.mair >> (8 * field::ATTRINDX.get(word))) as u8;
         let base = align_down(output, log2_size);
         Ok(Some(Entry {
@@ -258,14 +264,7 @@ fn add_limits(limits: TableLimits, word: u64, world: StreamWorld) -> TableLimits
 /// log2 of the bytes that a leaf of `shift` maps together with its contiguous neighbours. A group whose output is not
 /// aligned as its input is misprogrammed; then, and where the group would pass the input or output size, the leaf stands
 /// alone.
-pub(super) fn contiguous(
-    word: u64,
-    neighbours: u32,
-    shift: u32,
-    input: u64,
-    output: u64,
-    output_bits: u8,
-) -> u32 {
+pub(super) fn contiguous(word: u64, neighbours: u32, shift: u32, input: u64, output: u64, bits: u8) -> u32 {
     let span = shift + neighbours;
     let inside = low_mask(span) & !low_mask(shift);
     let aligned = (input ^ output) & inside == 0;

@@ -112,8 +112,14 @@ impl<H: Memory + Trace + ?Sized, K: Keep> Walk<'_, H, K> {
         }
 
         let shift = granule.level_shift(level);
-        let log2_size =
-            contiguous(word, granule.contiguous_shift(level), shift, ipa.0, output, s2.input_bits.min(s2.output_bits));
+        let log2_size = contiguous(
+            word,
+            granule.contiguous_shift(level),
+            shift,
+            ipa.0,
+            output,
+            s2.input_bits.min(s2.output_bits),
+        );
         let input = align_down(ipa.0, log2_size);
         Ok(Some(Entry {
             space: *space,
