@@ -10,7 +10,7 @@
 //!
 //! * [`arch`]: the vocabulary: bit fields, addresses, identifiers, features, faults, translations as values.
 //! * [`format`]: bytes to values and back: registers, commands, events, STE, CD, descriptors. Knows no memory.
-//! * [`env`]: what is lent: [`Memory`], [`Interrupts`], [`Trace`].
+//! * [`mod@env`]: what is lent: [`Memory`], [`Interrupts`], [`Trace`].
 //! * [`walk`]: the truth without caches, from structures to addresses. Knows no queue.
 //! * [`cache`]: what is remembered, and what an invalidation names as a value.
 //! * [`device`]: all of it wired together.

@@ -50,12 +50,12 @@ fn b10_cr0ack_shows_only_what_is_implemented() {
         (Features::SMMUV3_2, 0b1_1101_1111),
     ];
     for (features, implemented) in rows {
-        let mut device = self::device(features);
+        let mut device = Device::new(features, Settings::new(4, 4), 2);
         device.write32(register::CR0, !0);
         assert_eq!(device.read32(register::CR0ACK), implemented);
         assert_eq!(device.read32(register::CR0), implemented);
     }
-    let mut device = self::device(Features::QEMU_10);
+    let mut device = device(Features::QEMU_10);
     device.write32(register::CR0, !value::SMMUEN);
     let ack = device.read32(register::CR0ACK);
     assert_eq!(ack & (value::EVENTQEN | value::CMDQEN), value::EVENTQEN | value::CMDQEN);
@@ -261,7 +261,7 @@ fn sizes_and_alignments_that_are_no_accesses_are_refused() {
     let past = device.smmu.window_bytes();
     assert_eq!(past, 0x3_0000, "pages 0 and 1, and VATOS");
     assert!(device.smmu.read(past, &mut [0; 4]).is_err(), "beyond the window");
-    let two_pages = self::device(Features::QEMU_10);
+    let two_pages = Device::new(Features::QEMU_10, Settings::new(4, 4), 2);
     assert!(two_pages.smmu.read(0x2_0000, &mut [0; 4]).is_err(), "beyond the second page");
     assert!(device.smmu.read(u32::MAX - 3, &mut [0; 4]).is_err());
 }

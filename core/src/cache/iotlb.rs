@@ -1,6 +1,6 @@
 //! The IOTLB: a fixed number of translations in sets, pages and blocks alike.
 //!
-//! One function, [`Key::set`], places an entry for fill, look-up and invalidation. A look-up probes only the sizes that
+//! One function, `Key::set`, places an entry for fill, look-up and invalidation. A look-up probes only the sizes that
 //! are live. Replacement takes the least recently used way of one set, never the whole table. An invalidation probes
 //! where its span is small and otherwise makes one pass, whatever the span's alignment.
 

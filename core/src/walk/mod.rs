@@ -1,6 +1,6 @@
 //! The truth without caches: from registers, memory and a transaction to an address or a fault.
 //!
-//! A [`Walk`] borrows memory and something that may remember ([`Keep`]). With [`Forget`] it is a pure function of
+//! A `Walk` borrows memory and something that may remember ([`Keep`]). With [`Forget`] it is a pure function of
 //! memory; with the device's caches it is what a translation miss does. There is no second implementation: a guest
 //! that invalidates as it must cannot tell the two apart. The walk knows no queue and no event record.
 
