@@ -156,13 +156,20 @@ impl<const N: usize> Smmu<N> {
 
     /// Applies a TLBI to every cache in one pass each.
     fn invalidate<H: Host + ?Sized>(&mut self, letter: &Scope, command: &Command, host: &mut H) {
-        let scope = match self.settings.behaviour {
-            Behaviour::Natural => letter.relaxed(),
-            Behaviour::Strict => *letter,
-        };
+        let scope = self.applied(letter);
         let effect = self.caches.iotlb.invalidate(&scope, letter, command, host);
         self.caches.tables.invalidate(&scope, command, host);
         host.step(&Step::Invalidated { by: *command, scanned: effect.scanned, dropped: effect.dropped });
+    }
+
+    /// What this device drops for a scope: all of it, or with [`Behaviour::Natural`] what an implementation drops that takes
+    /// hints for hints. Asking it about entries is the dry run of a command.
+    #[must_use]
+    pub fn applied(&self, letter: &Scope) -> Scope {
+        match self.settings.behaviour {
+            Behaviour::Natural => letter.relaxed(),
+            Behaviour::Strict => *letter,
+        }
     }
 
     /// What a TLBI command names on this device now, to the letter; `None` for other commands. This is what
