@@ -278,7 +278,7 @@ fn e18_cfgi_ste_takes_the_contexts_along_and_leaves_translations() {
     assert_eq!(machine.read(0x5000), Ok(0xa000), "a new CD, with another ASID");
     // Back to the first ASID, whose tables have become empty: its translation is still there.
     machine.set_cd(
-        cd::of(ASID, 5).with(cd::EPD0, 0).with(cd::T0SZ, 16).with(cd::TTB0, RAM_BASE + 0x8_0000 >> 4),
+        cd::of(ASID, 5).with(cd::EPD0, 0).with(cd::T0SZ, 16).with(cd::TTB0, (RAM_BASE + 0x8_0000) >> 4),
     );
     machine.run(commands::cfgi_ste(SID, Leaf::Only));
     assert_eq!(machine.read(0x5000), Ok(0x9000), "CFGI does not touch the IOTLB");

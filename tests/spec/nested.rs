@@ -4,7 +4,7 @@
 
 use smmuv3::{Features, Settings};
 use smmuv3_tests::bits::Words;
-use smmuv3_tests::commands::{Hint, Leaf, tlbi_nh_all, tlbi_nh_vaa, tlbi_s2_ipa};
+use smmuv3_tests::commands::{Hint, Leaf, tlbi_nh_all, tlbi_nh_vaa, tlbi_nsnh_all, tlbi_s2_ipa};
 use smmuv3_tests::driver::{Driver, FREE, Outcome};
 use smmuv3_tests::machine::{Machine, SID, STRICT, VMID, nh_va};
 use smmuv3_tests::oracle::Access;
@@ -179,7 +179,8 @@ fn e20_a_stage_2_fault_on_a_table_says_so() {
         (0x0000_0088_0000_0000, 0x0000_0188_0000_0000, 0x0000_0288_0000_0000);
     let slot =
         |nested: &Nested, level| nested.machine.tables.find(&nested.machine.driver.ram, 0x5000, level).pa;
-    let rows: [(&str, u64, &dyn Fn(&Nested) -> u64); 6] = [
+    type Ipa<'a> = &'a dyn Fn(&Nested) -> u64;
+    let rows: [(&str, u64, Ipa<'_>); 6] = [
         ("E3: the CD", flags_cd, &|nested| nested.machine.context),
         ("level 0", flags_tt, &|nested| slot(nested, 0)),
         ("level 1", flags_tt, &|nested| slot(nested, 1)),
@@ -213,4 +214,67 @@ fn e11_a_walk_leaves_the_cached_configuration_alone() {
     let after = nested.machine.driver.smmu.config_cache();
     assert!(before.stes().eq(after.stes()), "STEs");
     assert!(before.cds().eq(after.cds()), "CDs");
+}
+
+/// tables.md §8: the update of a descriptor of stage 1 is a write at stage 2, which the record of its denial tells: TTRnW = 0.
+#[test]
+fn an_update_of_stage_1_needs_the_right_to_write_its_table() {
+    for (s2ap, expected) in [(0b11, Ok(0x9000)), (0b01, Err(Some("F_PERMISSION")))] {
+        let mut nested = Nested::new(STRICT);
+        nested.map(0x9000, 0x9000);
+        let clean = descriptor::S1_RW.with(descriptor::AP, 0b11).with(descriptor::DBM, 1);
+        nested.machine.map_as(0x5000, 0x9000, 12, clean);
+        let cd = nested.machine.cd.with(cd::HA, 1).with(cd::HD, 1);
+        nested.machine.set_cd(cd);
+        let slot = nested.machine.tables.find(&nested.machine.driver.ram, 0x5000, 3);
+        let page = slot.pa & !0xfff;
+        nested.map_as(page, page, descriptor::S2_RW.with(descriptor::S2AP, s2ap));
+        assert!(nested.machine.read(0x5678).is_ok(), "reading needs no update");
+        assert_eq!(nested.machine.write(0x5000), expected, "S2AP {s2ap:02b}");
+        let after = nested.machine.tables.find(&nested.machine.driver.ram, 0x5000, 3);
+        assert_eq!(slot.descriptor ^ after.descriptor, if expected.is_ok() { 1 << 7 } else { 0 });
+        if expected.is_err() {
+            let record = [0x0000_0007_0000_0013, 0x0000_0180_0000_0000, 0x5000, page];
+            assert_eq!(nested.machine.driver.events(), [record]);
+        }
+    }
+}
+
+/// S2PTW = 1: stage 1's tables and CDs may not lie in what stage 2 calls Device memory (MemAttr 00xx).
+#[test]
+fn protected_walks_do_not_use_device_memory() {
+    let device = descriptor::S2_RW.with(descriptor::MEMATTR, 0b0001);
+    for s2ptw in [0, 1] {
+        let mut nested = Nested::new(STRICT);
+        nested.map_as(0x9000, 0x9000, device);
+        nested.machine.map(0x5000, 0x9000, 12);
+        let ste = nested.ste().with(ste::S2PTW, s2ptw);
+        nested.machine.set_ste(&ste);
+        assert_eq!(nested.machine.read(0x5000), Ok(0x9000), "the output may be Device memory");
+        let root = nested.machine.tables.root;
+        nested.map_as(root, root, device);
+        nested.machine.driver.run(&[tlbi_nsnh_all()]);
+        let found = nested.machine.read(0x5000);
+        assert_eq!(found, if s2ptw == 1 { Err(Some("F_PERMISSION")) } else { Ok(0x9000) }, "S2PTW {s2ptw}");
+        if s2ptw == 1 {
+            // TTRnW = bit 108: the walk reads.
+            let record = [0x0000_0007_0000_0013, 0x0000_1188_0000_0000, 0x5000, root];
+            assert_eq!(nested.machine.driver.events(), [record]);
+        }
+    }
+}
+
+/// commands.md §5: S2_IPA with Leaf = 0 drops stage 2's own tables as well, with Leaf = 1 it need not.
+#[test]
+fn s2_ipa_with_leaf_0_drops_the_tables_of_stage_2() {
+    for (leaf, expected) in [(Leaf::Only, Ok(0x9000)), (Leaf::AndTables, TRANSLATION)] {
+        let mut nested = Nested::new(STRICT);
+        nested.map(0x9000, 0x9000);
+        nested.machine.map(0x5000, 0x9000, 12);
+        assert_eq!(nested.machine.read(0x5000), Ok(0x9000));
+        let slot = nested.s2.find(&nested.machine.driver.ram, 0x9000, 2);
+        nested.machine.driver.ram.set_word(slot.pa, 0);
+        nested.machine.driver.run(&[tlbi_s2_ipa(VMID, 0x9000, leaf, Hint::NONE), tlbi_nh_all(VMID)]);
+        assert_eq!(nested.machine.read(0x5000), expected, "{leaf:?}");
+    }
 }
