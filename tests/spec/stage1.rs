@@ -315,13 +315,14 @@ fn el2(e2h: u32) -> Machine {
 #[test]
 fn there_is_one_privilege_at_el2() {
     type Attributes = descriptor::Attributes;
+    type Row = (&'static str, Attributes, Attributes, u64, u64, [bool; 3]);
     let leaf = |ap, uxn, pxn| {
         let leaf = descriptor::S1_RW.with(descriptor::AP, ap);
         leaf.with(descriptor::UXN, uxn).with(descriptor::PXN, pxn)
     };
     let none = Attributes::ZERO;
     // What the leaf and its tables say, CD.WXN and CD.PAN; whether all can read, write and execute.
-    let rows: [(&str, Attributes, Attributes, u64, u64, [bool; 3]); 11] = [
+    let rows: [Row; 11] = [
         ("AP = 00", leaf(0b00, 0, 0), none, 0, 0, [true, true, true]),
         ("AP = 01", leaf(0b01, 0, 0), none, 0, 0, [true, true, true]),
         ("AP = 10", leaf(0b10, 0, 0), none, 0, 0, [true, false, true]),
