@@ -6,7 +6,7 @@ use smmuv3::arch::features::TtEndian;
 use smmuv3::{Features, Settings};
 use smmuv3_tests::bits::{Record, Words};
 use smmuv3_tests::commands::{tlbi_el2_all, tlbi_nsnh_all};
-use smmuv3_tests::driver::{Boot, Outcome, outcome, transaction, value};
+use smmuv3_tests::driver::{Boot, Outcome, outcome, register, transaction, value};
 use smmuv3_tests::machine::{Machine, SID, STRICT, VMID};
 use smmuv3_tests::oracle::{Access, walk};
 use smmuv3_tests::tables::{Grain, PageTables, cd, descriptor, stage1_start, ste};
@@ -483,4 +483,21 @@ fn a_bypass_of_stage_1_ends_at_ias() {
     assert_eq!(machine.read(0x100_0000_0000), ADDR_SIZE);
     let record = [0x0000_0007_0000_0011, 0x0000_0208_0000_0000, 0x100_0000_0000, 0];
     assert_eq!(machine.driver.events(), [record]);
+}
+
+/// registers.md §4: SMMUEN 0 → 1 makes a change of CR2 take effect, here without CFGI; the effective StreamWorld is E2H's.
+#[test]
+fn e2h_rules_streams_that_are_already_cached() {
+    let mut machine = el2(0);
+    let driver = &mut machine.driver;
+    let other = PageTables::stage1(Grain::K4, 16, &mut driver.heap, &mut driver.ram);
+    let last = 0xffff_ffff_ffff_f000;
+    other.map(&mut driver.heap, &mut driver.ram, last, 0xa000, 12, descriptor::S1_RW);
+    machine.set_cd(cd::upper(machine.cd, Grain::K4, 16, other.root));
+    for (e2h, expected) in [(0, TRANSLATION), (1, Ok(0xa000)), (0, TRANSLATION)] {
+        machine.driver.write_cr0(value::CMDQEN | value::EVENTQEN);
+        machine.driver.write32(register::CR2, e2h);
+        machine.driver.write_cr0(value::CMDQEN | value::EVENTQEN | value::SMMUEN);
+        assert_eq!(machine.read(last), expected, "E2H {e2h}");
+    }
 }
