@@ -127,10 +127,10 @@ pub struct Dma {
 impl From<Result<Translation, Terminated>> for Dma {
     fn from(result: Result<Translation, Terminated>) -> Self {
         match result {
-            Ok(Translation { pa, span }) => {
+            Ok(Translation { pa, span, .. }) => {
                 Self { pa: Some(pa.0), span: Some(span), response: None, event: None }
             }
-            Err(Terminated { response, event }) => {
+            Err(Terminated { response, event, .. }) => {
                 let response = match response {
                     Response::Abort => "abort",
                     Response::RazWi => "raz/wi",
