@@ -5,7 +5,7 @@
 help: ## what there is to make
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-demo: ## Linux's own driver, replayed; then 1 GiB unmapped with and without range invalidation
+demo: ## Linux's own driver, replayed; then 1 GiB unmapped four ways, with and without range invalidation
 	@cargo run --release -q -p smmuv3-tests --bin demo
 
 page: setup ## serve the page on http://127.0.0.1:4173

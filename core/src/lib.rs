@@ -10,7 +10,7 @@
 //!
 //! * [`arch`]: the vocabulary: bit fields, addresses, identifiers, features, faults, translations as values.
 //! * [`format`]: bytes to values and back: registers, commands, events, STE, CD, descriptors. Knows no memory.
-//! * [`env`]: what is lent: [`Memory`], [`Interrupts`], [`Trace`].
+//! * [`mod@env`]: what is lent: [`Memory`], [`Interrupts`], [`Trace`].
 //! * [`walk`]: the truth without caches, from structures to addresses. Knows no queue.
 //! * [`cache`]: what is remembered, and what an invalidation names as a value.
 //! * [`device`]: all of it wired together.
@@ -70,16 +70,17 @@ pub mod device;
 pub mod shared;
 
 pub use arch::addr::{Granule, Iova, Ipa, Level, Pa, Stage};
+pub use arch::attributes::{Attributes, MemoryType, Shareability};
 pub use arch::features::{ConfigError, Features};
 pub use arch::id::{Asid, Stag, StreamId, StreamWorld, SubstreamId, Vmid};
 pub use device::{
-    Behaviour, Configuration, RegisterError, Response, Resumed, Settings, Smmu, Terminated, Transaction,
-    Translation,
+    AtsGrant, AtsRefusal, Behaviour, Configuration, PageRequest, PageRequestOutcome, RegisterError, Response,
+    Resumed, Settings, Smmu, Terminated, Transaction, Translation,
 };
 pub use env::interrupt::{Interrupt, Interrupts, NoInterrupts};
 pub use env::memory::{Abort, Memory};
-pub use env::trace::{NoTrace, Step, Trace};
+pub use env::trace::{AtcCompletion, NoTrace, Step, Trace};
 pub use env::{Env, Host};
-pub use format::command::Command;
-pub use format::event::{Event, EventKind};
+pub use format::command::{AtcInvalidation, Command, PageResponse};
+pub use format::event::{Event, EventKind, PageHint};
 pub use walk::permission::Access;

@@ -5,13 +5,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use smmuv3::{
-    Env, Features, Interrupt, Interrupts, Iova, Memory, NoTrace, Response, Settings, Smmu, Stag, StreamId,
-    SubstreamId, Terminated, Transaction, Translation,
+    AtsGrant, AtsRefusal, Env, Features, Interrupt, Interrupts, Iova, Memory, NoTrace, Response, Settings,
+    Smmu, Stag, StreamId, SubstreamId, Terminated, Transaction, Translation,
 };
 
 use crate::{
     ram::Ram,
-    transcript::{Access as Direction, Answer, Dma, IdRegisters, Line, Width},
+    transcript::{Access as Direction, Answer, Ats, Completion, Dma, IdRegisters, Line, Width},
 };
 
 /// The entries that the IOTLB of a [`Device`] has room for.
@@ -76,14 +76,29 @@ impl Device {
     }
 
     /// Lets a device behind the SMMU access memory. Data moves if the addresses it goes to are memory.
-    pub fn access(&mut self, dma: &Dma, ram: &mut Ram) -> Result<Answer, Unsupported> {
-        if dma.ats.is_some() {
-            return Err(Unsupported("ATS".to_owned()));
-        }
+    pub fn access(&mut self, dma: &Dma, ram: &mut Ram) -> Answer {
         let access = Access { dma: dma.clone(), done: 0, first: None };
         let mut env = Env { memory: &mut *ram, interrupts: &mut self.pulses, trace: &mut NoTrace };
-        let result = self.smmu.translate(&access.transaction(), &mut env);
-        Ok(self.go_on(access, result, ram))
+        if dma.ats == Some(Ats::Tr) {
+            return match self.smmu.translation_request(&access.transaction(), &mut env) {
+                Ok(AtsGrant { address, read, write, .. }) => {
+                    Answer::Ats(Completion { r: read, w: write, pa: address })
+                }
+                Err(AtsRefusal::UnsupportedRequest) => Answer::AtsUnsupportedRequest,
+                Err(AtsRefusal::CompleterAbort) => Answer::AtsCompleterAbort,
+            };
+        }
+        let result = self.translate(&access, ram);
+        self.go_on(access, result, ram)
+    }
+
+    /// The next piece of `access`, untranslated or translated by its device before.
+    fn translate(&mut self, access: &Access, ram: &mut Ram) -> Result<Translation, Terminated> {
+        let mut env = Env { memory: ram, interrupts: &mut self.pulses, trace: &mut NoTrace };
+        match access.dma.ats {
+            Some(Ats::Translated) => self.smmu.translated(&access.transaction(), &mut env),
+            _ => self.smmu.translate(&access.transaction(), &mut env),
+        }
     }
 
     /// Goes on with what software has released.
@@ -112,9 +127,7 @@ impl Device {
                     if let Some(pa) = access.advance(&translation, ram) {
                         break (Answer::Pa(pa), None);
                     }
-                    let mut env =
-                        Env { memory: &mut *ram, interrupts: &mut self.pulses, trace: &mut NoTrace };
-                    result = self.smmu.translate(&access.transaction(), &mut env);
+                    result = self.translate(&access, ram);
                 }
                 Err(Terminated { response: Response::Stalled(stag), .. }) => {
                     self.held.insert(stag, access);
@@ -176,17 +189,12 @@ impl Access {
     /// The transaction of its next piece.
     fn transaction(&self) -> Transaction {
         let Dma { sid, ssid, iova, access, privileged, instruction, .. } = self.dma;
-        Transaction {
-            stream: StreamId(sid),
-            substream: ssid.map(SubstreamId),
-            address: Iova(iova.wrapping_add(u64::from(self.done))),
-            access: match access {
-                Direction::Read => smmuv3::Access::Read,
-                Direction::Write => smmuv3::Access::Write,
-            },
-            privileged,
-            instruction,
-        }
+        let address = Iova(iova.wrapping_add(u64::from(self.done)));
+        let plain = match access {
+            Direction::Read => Transaction::read(StreamId(sid), address),
+            Direction::Write => Transaction::write(StreamId(sid), address),
+        };
+        Transaction { substream: ssid.map(SubstreamId), privileged, instruction, ..plain }
     }
 
     /// Moves the data of the next piece; the address of the first one, once there is none left.

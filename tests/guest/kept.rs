@@ -45,7 +45,7 @@ pub struct KeptTable {
 pub enum Misaligned {
     /// Nothing, as the architecture has it.
     Nothing,
-    /// The range as written, at any level: the choice of this project.
+    /// The range as written, at any level: the choice of this project for a device that is not strict.
     WholeRange,
 }
 
@@ -71,6 +71,7 @@ struct Operand {
     grain: Option<Grain>,
     ttl: u32,
     tables: bool,
+    is_aligned: bool,
 }
 
 impl Kept {
@@ -166,6 +167,16 @@ impl Kept {
         Ok(())
     }
 
+    /// Does the architecture say precisely what a command names? Not for a misaligned or non-canonical Address.
+    pub fn is_certain(&self, command: Command) -> bool {
+        let by_address = [opcode::TLBI_NH_VA, opcode::TLBI_NH_VAA];
+        if !by_address.contains(&(Record(command).get(field::OPCODE) as u8)) {
+            return true;
+        }
+        let operand = self.operand(command);
+        operand.is_aligned && operand.sign(&self.has).is_some()
+    }
+
     /// The table descriptors that may be cached although memory says something else now.
     pub fn stale_tables(&self, memory: &impl crate::bits::Words) -> Vec<KeptTable> {
         self.tables
@@ -192,7 +203,7 @@ impl Kept {
             _ => None,
         };
         let Some(grain) = grain else {
-            return Operand { start, bytes: 1, grain: None, ttl: 0, tables };
+            return Operand { start, bytes: 1, grain: None, ttl: 0, tables, is_aligned: true };
         };
         let bytes = u128::from(raw.get(field::NUM) + 1) << raw.get(field::SCALE) << grain.shift();
         let mut ttl = effective_ttl(command, &self.has) as u32;
@@ -203,13 +214,14 @@ impl Kept {
             (grain, ttl) => grain.level_shift(ttl),
         };
         let mut length = bytes;
-        if start & ((1 << unit) - 1) != 0 {
+        let is_aligned = start & ((1 << unit) - 1) == 0;
+        if !is_aligned {
             ttl = 0;
             if self.misaligned == Misaligned::Nothing {
                 length = 0;
             }
         }
-        Operand { start, bytes: length, grain: Some(grain), ttl, tables }
+        Operand { start, bytes: length, grain: Some(grain), ttl, tables, is_aligned }
     }
 }
 
@@ -227,11 +239,18 @@ impl Operand {
             && self.touches(table.base, table.log2, has)
     }
 
+    /// The half that the command is about: 0 or -1, if its Address is in one.
+    const fn sign(&self, has: &Implemented) -> Option<i64> {
+        match self.start as i64 >> (has.vas - 1) {
+            sign @ (0 | -1) => Some(sign),
+            _ => None,
+        }
+    }
+
     /// Is any address of the command's set inside? Sets do not wrap, and do not cross from one half into the other.
     fn touches(&self, base: u64, log2: u32, has: &Implemented) -> bool {
-        let sign = self.start as i64 >> (has.vas - 1);
-        if sign != 0 && sign != -1 {
-            return false; // not an address of either half
+        if self.sign(has).is_none() || self.bytes == 0 {
+            return false; // nothing is required
         }
         let (from, to) = (u128::from(self.start), u128::from(self.start) + self.bytes);
         let (first, end) = (u128::from(base), u128::from(base) + (1u128 << log2));

@@ -11,12 +11,12 @@
     reason = "what these would report is a mistake of the guest, and must stop the test"
 )]
 
-use smmuv3::{Features, Settings};
+use smmuv3::{Behaviour, Features, Settings};
 
 use crate::bits::{Record, Words};
 use crate::commands::{self, Command, Hint, Leaf, linux_range_invalidation};
 use crate::driver::{Driver, value};
-use crate::kept::{Kept, Misaligned};
+use crate::kept::{Illegal, Kept, Misaligned};
 use crate::oracle::{self, Access, Answer};
 use crate::tables::{Cd, Grain, PageTables, cd, descriptor, ste};
 
@@ -29,6 +29,9 @@ pub struct Plan {
     pub settings: Settings,
     /// Does the guest invalidate all that it changes?
     pub polite: bool,
+    /// Must the device answer from what it kept as long as no command names it? For strict devices that never evict. The
+    /// guest then uses no contiguous runs, and sends no command that leaves open what it names.
+    pub exact: bool,
     /// Granule and TxSZ of the lower and the upper half.
     pub halves: [(Grain, u32); 2],
     /// CD.IPS
@@ -147,6 +150,8 @@ pub struct World<const N: usize> {
     pub driver: Driver<N>,
     /// What may be cached.
     pub kept: Kept,
+    /// What an exact device has to hold.
+    held: Option<Kept>,
     polite: bool,
     spaces: Vec<Space>,
     tables: Vec<PageTables>,
@@ -156,14 +161,19 @@ pub struct World<const N: usize> {
 /// From this many leaves on, one command for each would only take time.
 const MANY: usize = 256;
 
-/// Two streams for each space.
-const STREAMS_PER_SPACE: usize = 2;
+/// Two streams for each space: number `STREAMS_PER_SPACE` × space, and the next.
+pub const STREAMS_PER_SPACE: usize = 2;
 
 impl<const N: usize> World<N> {
     /// Boots a device, and gives each space its streams and empty tables.
     pub fn new(plan: &Plan) -> World<N> {
         let mut driver = Driver::<N>::booted(plan.features, plan.settings, 48);
-        let kept = Kept::new(driver.has, Misaligned::WholeRange);
+        // To the letter, a misaligned hint requires nothing at all.
+        let misaligned = match plan.settings.behaviour {
+            Behaviour::Strict => Misaligned::Nothing,
+            Behaviour::Natural => Misaligned::WholeRange,
+        };
+        let kept = Kept::new(driver.has, misaligned);
         let vmids: &[u16] = if driver.has.s2p { &[1, 2] } else { &[0] };
         let mut tables = Vec::new();
         let mut spaces = Vec::new();
@@ -194,7 +204,8 @@ impl<const N: usize> World<N> {
             }
             cds.push(cd);
         }
-        World { driver, kept, polite: plan.polite, spaces, tables, cds }
+        let held = plan.exact.then(|| kept.clone());
+        World { driver, kept, held, polite: plan.polite, spaces, tables, cds }
     }
 
     /// Does one thing; an answer that is not legal is an error that says why.
@@ -205,6 +216,9 @@ impl<const N: usize> World<N> {
             }
             Action::Unmap { place, extent, how } => self.replace(place, None, extent, how),
             Action::Split { place, how } => self.split(place, how),
+            Action::Issue(command) if self.held.as_ref().is_some_and(|held| !held.is_certain(command)) => {
+                Ok(())
+            }
             Action::Issue(command) => self.issue(command),
             Action::Prefetch { stream, address } => self.prefetch(stream, address),
             Action::Restart => {
@@ -251,7 +265,7 @@ impl<const N: usize> World<N> {
         let run = tables.grain.contiguous(level);
         let run_fits = run > 1 && tables.bits - shift >= run.trailing_zeros();
         let (first, count, hint) = match extent {
-            Extent::Run if run_fits => (va & !((run << shift) - 1), run, 1),
+            Extent::Run if run_fits && self.held.is_none() => (va & !((run << shift) - 1), run, 1),
             Extent::Run => (va, 1, 0),
             Extent::Leaves(count) => (va, u64::from(count).min(left + 1), 0),
         };
@@ -475,14 +489,20 @@ impl<const N: usize> World<N> {
     /// Issues legal commands, and one CMD_SYNC after them.
     fn issue_all(&mut self, commands: &[Command]) -> Result<(), String> {
         for &command in commands {
-            self.kept.execute(command).map_err(|_| format!("the guest sent the illegal {command:x?}"))?;
+            self.forget(command).map_err(|_| format!("the guest sent the illegal {command:x?}"))?;
         }
         self.driver.submit(commands).map_err(|stopped| format!("{commands:x?}: {stopped:?}"))
     }
 
+    /// Tells the oracles of a command.
+    fn forget(&mut self, command: Command) -> Result<(), Illegal> {
+        self.held.as_mut().map_or(Ok(()), |held| held.execute(command))?;
+        self.kept.execute(command)
+    }
+
     /// Issues a command, which the device must judge as the oracle does.
     fn issue(&mut self, command: Command) -> Result<(), String> {
-        let expected = self.kept.execute(command);
+        let expected = self.forget(command);
         let before = self.driver.prod();
         match (self.driver.submit(&[command]), expected) {
             (Ok(()), Ok(())) => Ok(()),
@@ -545,6 +565,14 @@ impl<const N: usize> World<N> {
         let Some(answer) = legal.iter().find(|&&answer| crate::driver::outcome(answer) == found) else {
             return Err(format!("{address:#x}: device says {found:x?}, legal are {legal:x?}"));
         };
+        if let Some(held) = &mut self.held {
+            let hits = held.answers(vmid, asid, walk.va, access);
+            if hits.is_empty() && found.is_ok() {
+                held.remember(vmid, asid, &walk);
+            } else if !hits.is_empty() && !hits.contains(answer) {
+                return Err(format!("{address:#x}: device says {found:x?}, but no command named {hits:x?}"));
+            }
+        }
         self.expect_event(sid, address, access, *answer)
     }
 

@@ -4,9 +4,9 @@
 
 use smmuv3::{Features, Settings};
 use smmuv3_tests::bits::{Record, Words};
-use smmuv3_tests::commands::{self, Hint, Leaf, field, opcode, plain};
-use smmuv3_tests::driver::{Boot, Driver, RAM_BASE, Stopped, register, value};
-use smmuv3_tests::machine::{Machine, SID, STRICT, VMID};
+use smmuv3_tests::commands::{self, Command, Hint, Leaf, field, opcode, plain};
+use smmuv3_tests::driver::{Boot, Driver, Outcome, RAM_BASE, STREAM_TABLE, Stopped, register, value};
+use smmuv3_tests::machine::{ASID, Machine, SID, STRICT, VMID};
 use smmuv3_tests::oracle::Access;
 use smmuv3_tests::tables::{Grain, cd, ste};
 
@@ -25,15 +25,16 @@ fn every_opcode_is_executed_or_illegal() {
     const STAGE_2: &[u8] = &[0x28, 0x2a];
     const ALWAYS: &[u8] = &[0x30, 0x46];
     const STALL: &[u8] = &[0x44, 0x45];
+    const ATS_PRI: &[u8] = &[0x40, 0x41];
     let rows: [(&str, Features, &[&[u8]]); 5] = [
-        ("SMMUv3.2", Features::SMMUV3_2, &[CONFIGURATION, STAGE_1, HYP, STAGE_2, ALWAYS, STALL]),
-        ("SMMUv3.0", Features::SMMUV3_0, &[CONFIGURATION, STAGE_1, HYP, STAGE_2, ALWAYS, STALL]),
+        ("SMMUv3.2", Features::SMMUV3_2, &[CONFIGURATION, STAGE_1, HYP, STAGE_2, ALWAYS, STALL, ATS_PRI]),
+        ("SMMUv3.0", Features::SMMUV3_0, &[CONFIGURATION, STAGE_1, HYP, STAGE_2, ALWAYS, STALL, ATS_PRI]),
         ("stage 1", Features::QEMU_10, &[CONFIGURATION, STAGE_1, ALWAYS]),
         ("minimal", Features::MINIMAL, &[CONFIGURATION, STAGE_1, ALWAYS]),
         (
             "stage 2",
-            Features { s1p: false, hyp: false, ssidsize: 0, cd2l: false, ..Features::SMMUV3_2 },
-            &[CONFIGURATION, STAGE_2, ALWAYS, STALL],
+            Features { s1p: false, hyp: false, vatos: false, ssidsize: 0, cd2l: false, ..Features::SMMUV3_2 },
+            &[CONFIGURATION, STAGE_2, ALWAYS, STALL, ATS_PRI],
         ),
     ];
     for (name, features, sets) in rows {
@@ -177,56 +178,150 @@ fn a_message_that_aborts_is_a_gerror() {
     assert_eq!(device.read32(register::GERROR), 1 << 4, "MSI_CMDQ_ABT_ERR, and the command is consumed");
 }
 
-/// The device has read the machine's STE and CD; then both change in memory. Which command makes that visible?
+/// What the page at 0x5000 was before a structure changed in memory, and what it is afterwards.
+const OLD: Outcome = Ok(0x9000);
+const NEW: Outcome = Ok(0xa000);
+
+/// The device has read the machine's STE, which then points to the other CD. Who sees it after `command`?
+fn after_a_new_ste(command: Command) -> Outcome {
+    let mut machine = two_contexts();
+    let changed = ste::stage1(machine.context + 64, VMID);
+    machine.driver.ram.set_word(STREAM_TABLE + 64 * u64::from(SID), changed.0[0]);
+    machine.run(command);
+    machine.read(0x5000)
+}
+
+/// The device has read the machine's CD, which then becomes the other one.
+fn after_a_new_cd(command: Command) -> Outcome {
+    let mut machine = two_contexts();
+    let second: [u64; 8] = machine.driver.read_record(machine.context + 64);
+    machine.driver.write_record(machine.context, &second);
+    machine.run(command);
+    machine.read(0x5000)
+}
+
 #[test]
-fn cfgi_commands_drop_what_they_name() {
-    let (old, new) = (0x9000, 0xa000);
-    let rows = [
-        ("CFGI_STE", commands::cfgi_ste(SID, Leaf::Only), new),
-        ("CFGI_STE Leaf = 0", commands::cfgi_ste(SID, Leaf::AndTables), new),
-        ("CFGI_STE of another", commands::cfgi_ste(SID + 1, Leaf::Only), old),
-        ("CFGI_STE_RANGE of 8", commands::cfgi_ste_range(0, 2), new),
-        ("R8: junk in the low bits", commands::cfgi_ste_range(5, 2), new),
-        ("R8: junk in the low bits, one above", commands::cfgi_ste_range(8, 2), old),
-        ("CFGI_STE_RANGE of 2^31", commands::cfgi_ste_range(0x7fff_ffff, 30), new),
-        ("CFGI_STE_RANGE of the other 2^31", commands::cfgi_ste_range(0x8000_0000, 30), old),
-        ("R7: CFGI_ALL", commands::cfgi_all(), new),
-        ("R7: CFGI_ALL ignores its StreamID", commands::cfgi_ste_range(0xffff_ffff, 31), new),
-        ("TLBI_NSNH_ALL", commands::tlbi_nsnh_all(), old),
-        ("TLBI_NH_ALL", commands::tlbi_nh_all(VMID), old),
-    ];
-    for (name, command, expected) in rows {
-        let mut machine = two_contexts();
-        let context = machine.context + 64;
-        machine.driver.ram.set_word(RAM_BASE + 64 * u64::from(SID), ste::stage1(context, VMID).0[0]);
-        machine.run(command);
-        assert_eq!(machine.read(0x5000), Ok(expected), "{name}");
+fn r7_cfgi_all_drops_everything_whatever_its_stream_id() {
+    for sid in [0, SID, 0x8000_0000, 0xffff_ffff] {
+        assert_eq!(after_a_new_ste(commands::cfgi_ste_range(sid, 31)), NEW, "{sid:#x}");
+        assert_eq!(after_a_new_cd(commands::cfgi_ste_range(sid, 31)), NEW, "{sid:#x}");
     }
 }
 
 #[test]
-fn cfgi_commands_drop_contexts() {
-    let (old, new) = (0x9000, 0xa000);
+fn r8_junk_in_the_low_bits_of_a_range_is_ignored() {
+    for junk in 0..8 {
+        assert_eq!(after_a_new_ste(commands::cfgi_ste_range(junk, 2)), NEW, "{junk}");
+        assert_eq!(after_a_new_ste(commands::cfgi_ste_range(8 + junk, 2)), OLD, "{junk}");
+    }
+}
+
+#[test]
+fn e18_cfgi_ste_takes_the_contexts_of_its_stream_along() {
+    assert_eq!(after_a_new_cd(commands::cfgi_ste(SID, Leaf::Only)), NEW);
+    assert_eq!(after_a_new_cd(commands::cfgi_ste(SID, Leaf::AndTables)), NEW);
+    assert_eq!(after_a_new_cd(commands::cfgi_ste_range(SID, 0)), NEW);
+}
+
+#[test]
+fn e18_translations_outlive_cfgi() {
+    let mut machine = Machine::usual();
+    machine.cache_and_unmap(&[0x5000], 12);
+    machine.driver.run(&[commands::cfgi_ste(SID, Leaf::AndTables), commands::cfgi_all()]);
+    assert!(machine.is_cached(0x5000));
+}
+
+#[test]
+fn cfgi_commands_drop_the_stes_that_they_name() {
     let rows = [
-        ("E18: CFGI_STE drops the CDs of its stream", commands::cfgi_ste(SID, Leaf::Only), new),
-        ("CFGI_STE of another", commands::cfgi_ste(SID + 1, Leaf::Only), old),
-        ("CFGI_CD", commands::cfgi_cd(SID, 0, Leaf::Only), new),
-        ("CFGI_CD Leaf = 0", commands::cfgi_cd(SID, 0, Leaf::AndTables), new),
-        ("CFGI_CD of another stream", commands::cfgi_cd(SID + 1, 0, Leaf::Only), old),
-        ("CFGI_CD of another substream", commands::cfgi_cd(SID, 1, Leaf::Only), old),
-        ("CFGI_CD_ALL", commands::cfgi_cd_all(SID), new),
-        ("CFGI_CD_ALL of another", commands::cfgi_cd_all(SID - 1), old),
-        ("CFGI_STE_RANGE", commands::cfgi_ste_range(6, 0), new),
-        ("CFGI_ALL", commands::cfgi_all(), new),
-        ("TLBI_NSNH_ALL", commands::tlbi_nsnh_all(), old),
+        ("CFGI_STE", commands::cfgi_ste(SID, Leaf::Only), NEW),
+        ("CFGI_STE Leaf = 0", commands::cfgi_ste(SID, Leaf::AndTables), NEW),
+        ("CFGI_STE of another", commands::cfgi_ste(SID + 1, Leaf::Only), OLD),
+        ("CFGI_STE_RANGE of 8", commands::cfgi_ste_range(0, 2), NEW),
+        ("CFGI_STE_RANGE of 2^31", commands::cfgi_ste_range(0x7fff_ffff, 30), NEW),
+        ("CFGI_STE_RANGE of the other 2^31", commands::cfgi_ste_range(0x8000_0000, 30), OLD),
+        ("CFGI_CD_ALL", commands::cfgi_cd_all(SID), OLD),
+        ("TLBI_NSNH_ALL", commands::tlbi_nsnh_all(), OLD),
+        ("TLBI_NH_ALL", commands::tlbi_nh_all(VMID), OLD),
     ];
     for (name, command, expected) in rows {
-        let mut machine = two_contexts();
-        let second: [u64; 8] = machine.driver.read_record(machine.context + 64);
-        machine.driver.write_record(machine.context, &second);
-        machine.run(command);
-        assert_eq!(machine.read(0x5000), Ok(expected), "{name}");
+        assert_eq!(after_a_new_ste(command), expected, "{name}");
     }
+}
+
+#[test]
+fn cfgi_commands_drop_the_cds_that_they_name() {
+    let rows = [
+        ("CFGI_STE of another", commands::cfgi_ste(SID + 1, Leaf::Only), OLD),
+        ("CFGI_CD", commands::cfgi_cd(SID, 0, Leaf::Only), NEW),
+        ("CFGI_CD Leaf = 0", commands::cfgi_cd(SID, 0, Leaf::AndTables), NEW),
+        ("CFGI_CD of another stream", commands::cfgi_cd(SID + 1, 0, Leaf::Only), OLD),
+        ("CFGI_CD of another substream", commands::cfgi_cd(SID, 1, Leaf::Only), OLD),
+        ("CFGI_CD_ALL", commands::cfgi_cd_all(SID), NEW),
+        ("CFGI_CD_ALL of another", commands::cfgi_cd_all(SID - 1), OLD),
+        ("CFGI_STE_RANGE", commands::cfgi_ste_range(6, 0), NEW),
+        ("TLBI_NSNH_ALL", commands::tlbi_nsnh_all(), OLD),
+    ];
+    for (name, command, expected) in rows {
+        assert_eq!(after_a_new_cd(command), expected, "{name}");
+    }
+}
+
+/// Three streams are bypassed, and known to the device; then their STEs become invalid. Which does `command` make it see?
+fn forgotten(command: Command) -> [bool; 3] {
+    let mut device = booted(Features::SMMUV3_2);
+    for sid in [0, 7, 255] {
+        device.install_ste(sid, &ste::of(ste::BYPASS));
+        assert_eq!(device.access(sid, 0x5000, Access::READ), Ok(0x5000));
+        device.ram.set_word(RAM_BASE + 64 * u64::from(sid), 0);
+    }
+    device.run(&[command]);
+    [0, 7, 255].map(|sid| device.access(sid, 0x5000, Access::READ) == Err(Some("C_BAD_STE")))
+}
+
+#[test]
+fn r7_cfgi_all_names_every_stream() {
+    for sid in [0, 1, 0x7fff_ffff, 0x8000_0000, 0xffff_ffff] {
+        assert_eq!(forgotten(commands::cfgi_ste_range(sid, 31)), [true; 3], "StreamID {sid:#x}");
+    }
+    assert_eq!(forgotten(commands::cfgi_ste_range(0, 30)), [true; 3], "2^31 streams from 0 on");
+    assert_eq!(forgotten(commands::cfgi_ste_range(0x8000_0000, 30)), [false; 3], "the other 2^31");
+}
+
+#[test]
+fn r8_the_low_bits_of_a_stream_range_are_ignored() {
+    for (sid, range, expected) in [
+        (6, 0, [false, true, false]),
+        (7, 0, [false, true, false]),
+        (5, 0, [false; 3]),
+        (8, 0, [false; 3]),
+        (4, 1, [false, true, false]),
+        (1, 2, [true, true, false]),
+        (0xf3, 3, [false, false, true]),
+        (0x80, 6, [false, false, true]),
+        (0x55, 7, [true; 3]),
+    ] {
+        assert_eq!(forgotten(commands::cfgi_ste_range(sid, range)), expected, "{sid:#x}, Range {range}");
+    }
+}
+
+/// Translations that were cached through a stream's configuration belong to their ASID and VMID: CFGI leaves them alone.
+#[test]
+fn e18_cfgi_ste_takes_the_contexts_along_and_leaves_translations() {
+    let mut machine = two_contexts();
+    let second: [u64; 8] = machine.driver.read_record(machine.context + 64);
+    machine.driver.write_record(machine.context, &second);
+    assert_eq!(machine.read(0x5000), Ok(0x9000), "the CD is cached");
+    machine.run(commands::cfgi_ste(SID, Leaf::Only));
+    assert_eq!(machine.read(0x5000), Ok(0xa000), "a new CD, with another ASID");
+    // Back to the first ASID, whose tables have become empty: its translation is still there.
+    machine.set_cd(
+        cd::of(ASID, 5).with(cd::EPD0, 0).with(cd::T0SZ, 16).with(cd::TTB0, (RAM_BASE + 0x8_0000) >> 4),
+    );
+    machine.run(commands::cfgi_ste(SID, Leaf::Only));
+    assert_eq!(machine.read(0x5000), Ok(0x9000), "CFGI does not touch the IOTLB");
+    machine.run(commands::tlbi_nh_asid(VMID, ASID));
+    assert_eq!(machine.read(0x5000), Err(Some("F_TRANSLATION")));
 }
 
 /// The page 0x5000 is 0x9000 through the CD in use, and 0xa000 through the one behind it, which has another ASID.

@@ -36,7 +36,6 @@ fn c_bad_cd_rows() {
     let rows: &[(&str, Features, &[Change], Outcome)] = &[
         ("as it is", V3_2, &[], GOOD),
         ("1: V = 0", V3_2, &[(cd::V, 0)], BAD),
-        ("B6: V is bit 31, not 30", V3_2, &[(cd::V, 0), (cd::EPD1, 1)], BAD),
         ("3: TERM_MODEL = 1, A = 0", Features { term_model: true, ..V3_2 }, &[(cd::A, 0)], BAD),
         ("3: TERM_MODEL = 1, A = 1", Features { term_model: true, ..V3_2 }, &[], GOOD),
         ("4: STALL_MODEL = 01, S = 1", terminate, &[(cd::S, 1)], BAD),
@@ -75,6 +74,39 @@ fn c_bad_cd_rows() {
 }
 
 const TRANSLATION: Outcome = Err(Some("F_TRANSLATION"));
+
+/// Bit 31 of dword 0, written without the table of fields.
+#[test]
+fn b6_v_is_bit_31() {
+    let with = |bits: u64| {
+        ask(V3_2, |cd| {
+            smmuv3_tests::bits::Record([
+                cd.0[0] & !(0b11 << 30) | bits << 30,
+                cd.0[1],
+                cd.0[2],
+                cd.0[3],
+                0,
+                0,
+                0,
+                0,
+            ])
+        })
+    };
+    assert_eq!(with(0b00), BAD);
+    assert_eq!(with(0b01), BAD, "bit 30 is EPD1");
+    assert_eq!(with(0b11), GOOD);
+}
+
+#[test]
+fn b6_v_is_bit_31_and_bit_30_is_epd1() {
+    for (bits_31_30, expected) in [(0b00, BAD), (0b01, BAD), (0b11, GOOD)] {
+        let set = |mut cd: Cd| {
+            cd.0[0] = cd.0[0] & !(0b11 << 30) | bits_31_30 << 30;
+            cd
+        };
+        assert_eq!(ask(V3_2, set), expected, "bits 31:30 = {bits_31_30:02b}");
+    }
+}
 
 #[test]
 fn c_bad_cd_2_stalls_disabled_by_the_ste() {

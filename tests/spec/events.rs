@@ -36,7 +36,7 @@ const ROWS: &[Row] = &[
         record: [0x0000_0007_0000_0002, 0, 0, 0],
     },
     Row {
-        name: "E4: F_STE_FETCH",
+        name: "F_STE_FETCH",
         prepare: |machine| machine.driver.boot(Boot { strtab_base: 0x4_0000, ..Boot::USUAL }),
         ssid: None,
         address: 0x5000,
@@ -84,7 +84,7 @@ const ROWS: &[Row] = &[
         record: [0x0000_0007_1234_5008, 0, 0, 0],
     },
     Row {
-        name: "E4: F_CD_FETCH",
+        name: "F_CD_FETCH",
         prepare: |machine| machine.set_ste(&ste::stage1(0x1_2340, VMID)),
         ssid: None,
         address: 0x5000,
@@ -102,7 +102,7 @@ const ROWS: &[Row] = &[
         record: [0x0000_0007_0000_000a, 0, 0, 0],
     },
     Row {
-        name: "E3, E4: F_WALK_EABT of stage 1 is CLASS = TT",
+        name: "F_WALK_EABT of stage 1 is CLASS = TT",
         prepare: |machine| machine.set_cd(machine.cd.with(cd::TTB0, 0x2_0000 >> 4)),
         ssid: None,
         address: 0x0000_0080_0000_5678,
@@ -209,6 +209,38 @@ fn b13_every_record_bit_by_bit() {
         assert_eq!(machine.driver.walk(&ask), Err(Some(row.event)), "{}: walk", row.name);
         assert!(machine.driver.events().is_empty(), "{}: a walk records nothing", row.name);
     }
+}
+
+/// One record of a machine that `prepare` has broken.
+fn record_of(prepare: impl FnOnce(&mut Machine), address: u64) -> [u64; 4] {
+    let mut machine = Machine::usual();
+    prepare(&mut machine);
+    machine.driver.events();
+    assert!(machine.read(address).is_err());
+    let events = machine.driver.events();
+    assert_eq!(events.len(), 1);
+    events[0]
+}
+
+/// Bits 105:104: 0 is CD, 1 is TT, 2 is IN. CD is a matter of stage 2 (`nested`).
+#[test]
+fn e3_class_numbers() {
+    let class = |record: [u64; 4]| record[1] >> 40 & 0b11;
+    let no_table = |machine: &mut Machine| machine.set_cd(machine.cd.with(cd::TTB0, 0x2_0000 >> 4));
+    let not_accessed = descriptor::S1_RW.with(descriptor::AF, 0);
+    assert_eq!(class(record_of(no_table, 0x5000)), 1, "F_WALK_EABT: TT");
+    assert_eq!(class(record_of(|_| (), 0x5000)), 2, "F_TRANSLATION: IN");
+    assert_eq!(class(record_of(|machine| machine.map_as(0x5000, 0x9000, 12, not_accessed), 0x5000)), 2);
+}
+
+#[test]
+fn e4_fetch_addresses_are_in_dword_3() {
+    let no_stes = |machine: &mut Machine| machine.driver.boot(Boot { strtab_base: 0x4_0000, ..Boot::USUAL });
+    let no_cd = |machine: &mut Machine| machine.set_ste(&ste::stage1(0x1_2340, VMID));
+    let no_table = |machine: &mut Machine| machine.set_cd(machine.cd.with(cd::TTB0, 0x2_0000 >> 4));
+    assert_eq!(record_of(no_stes, 0x5000)[2..], [0, 0x4_01c0], "F_STE_FETCH");
+    assert_eq!(record_of(no_cd, 0x5000)[2..], [0, 0x1_2340], "F_CD_FETCH");
+    assert_eq!(record_of(no_table, 0x5000)[2..], [0x5000, 0x2_0000], "F_WALK_EABT has both");
 }
 
 #[test]

@@ -170,6 +170,21 @@ fn ranges_stop_at_the_top_of_the_address_space() {
     assert!(machine.is_cached(0), "the range does not wrap");
 }
 
+#[test]
+fn strict_ranges_stay_in_their_half() {
+    use smmuv3_tests::tables::{PageTables, cd, descriptor};
+    let mut machine = Machine::usual();
+    let driver = &mut machine.driver;
+    let upper = PageTables::stage1(Grain::K4, 16, &mut driver.heap, &mut driver.ram);
+    let last = 0xffff_ffff_ffff_f000;
+    upper.map(&mut driver.heap, &mut driver.ram, last, 0x1000, 12, descriptor::S1_RW);
+    machine.set_cd(cd::upper(machine.cd, Grain::K4, 16, upper.root));
+    assert_eq!(machine.read(last), Ok(0x1000));
+    upper.unmap(&mut machine.driver.ram, last);
+    machine.run(nh_va(0, range(31, 63, 0)));
+    assert_eq!(machine.read(last), Ok(0x1000));
+}
+
 /// The table "What must be removed" of commands.md §4, for leaves.
 #[test]
 fn ttl_narrows_to_one_level() {
@@ -208,5 +223,22 @@ fn natural_devices_drop_at_least_as_much() {
                 assert!(!machine.is_cached(page), "{grain:?} {sets}x{ways}: {page:#x}");
             }
         }
+    }
+}
+
+/// commands.md §4: an Address that is not aligned as its TTL asks makes the range UNPREDICTABLE. A device that is free to drop
+/// more then rounds the range outwards, and takes no level from the hint.
+#[test]
+fn natural_devices_drop_around_a_misaligned_address() {
+    for (va, hint) in [
+        (0x20_5000, Hint { num: 0, scale: 0, ttl: 2, tg: 1 }),
+        (0x20_5000, Hint { num: 0, scale: 9, ttl: 2, tg: 1 }),
+        (0x20_5000, Hint { num: 0, scale: 0, ttl: 1, tg: 1 }),
+    ] {
+        let mut machine = Machine::new(Features::SMMUV3_2, Settings::new(64, 4), Grain::K4);
+        let pages = [0x20_0000, 0x20_5000, 0x20_6000, 0x3f_f000];
+        machine.cache_and_unmap(&pages, 12);
+        machine.run(nh_va(va, hint));
+        assert_eq!(pages.map(|page| machine.is_cached(page)), [false; 4], "{hint:?}");
     }
 }

@@ -41,10 +41,23 @@ fn b10_iidr_and_aidr_are_where_they_belong() {
 
 #[test]
 fn b10_cr0ack_shows_only_what_is_implemented() {
-    let mut device = device(Features::SMMUV3_2);
+    // SMMUEN, EVENTQEN, CMDQEN; PRIQEN with PRI, ATSCHK with ATS, VMW with VMW.
+    let rows = [
+        (Features::MINIMAL, 0b0_0000_1101),
+        (Features { ats: true, ..Features::QEMU_10 }, 0b0_0001_1101),
+        (Features { ats: true, pri: true, ..Features::QEMU_10 }, 0b0_0001_1111),
+        (Features { vmw: true, s2p: true, xnx: true, ..Features::QEMU_10 }, 0b1_1100_1101),
+        (Features::SMMUV3_2, 0b1_1101_1111),
+    ];
+    for (features, implemented) in rows {
+        let mut device = Device::new(features, Settings::new(4, 4), 2);
+        device.write32(register::CR0, !0);
+        assert_eq!(device.read32(register::CR0ACK), implemented);
+        assert_eq!(device.read32(register::CR0), implemented);
+    }
+    let mut device = device(Features::QEMU_10);
     device.write32(register::CR0, !value::SMMUEN);
     let ack = device.read32(register::CR0ACK);
-    assert_eq!(ack & !(value::SMMUEN | value::EVENTQEN | value::CMDQEN | 0b111 << 6), 0, "reserved bits");
     assert_eq!(ack & (value::EVENTQEN | value::CMDQEN), value::EVENTQEN | value::CMDQEN);
     assert_eq!(
         device.read32(register::CR0) & (value::EVENTQEN | value::CMDQEN),
@@ -167,16 +180,27 @@ fn b12_guarded_registers_ignore_writes_while_enabled() {
     }
 }
 
+/// registers.md §6: each source by its own enable, and by no other.
 #[test]
 fn interrupt_configuration_is_guarded_by_its_enable() {
-    let mut device = device(Features::SMMUV3_2);
-    device.write32(register::IRQ_CTRL, value::GERROR_IRQEN);
-    device.write64(register::GERROR_IRQ_CFG0, 0x1000);
-    device.write32(register::GERROR_IRQ_CFG1, 7);
-    device.write64(register::EVENTQ_IRQ_CFG0, 0x2000);
-    assert_eq!(device.read64(register::GERROR_IRQ_CFG0), 0);
-    assert_eq!(device.read32(register::GERROR_IRQ_CFG1), 0);
-    assert_eq!(device.read64(register::EVENTQ_IRQ_CFG0), 0x2000);
+    let gerror = (register::GERROR_IRQ_CFG0, register::GERROR_IRQ_CFG1, register::GERROR_IRQ_CFG2);
+    let eventq = (register::EVENTQ_IRQ_CFG0, register::EVENTQ_IRQ_CFG1, register::EVENTQ_IRQ_CFG2);
+    for (enable, guarded, free) in
+        [(value::GERROR_IRQEN, gerror, eventq), (value::EVENTQ_IRQEN, eventq, gerror)]
+    {
+        let mut device = device(Features::SMMUV3_2);
+        device.write32(register::IRQ_CTRL, enable);
+        for ((cfg0, cfg1, cfg2), expected) in [(guarded, (0, 0, 0)), (free, (0x1000, 7, 0x3f))] {
+            device.write64(cfg0, 0x1000);
+            device.write32(cfg1, 7);
+            device.write32(cfg2, 0x3f);
+            let found = (device.read64(cfg0), device.read32(cfg1), device.read32(cfg2));
+            assert_eq!(found, expected, "{cfg0:#x} with IRQ_CTRL {enable}");
+        }
+        device.write32(register::IRQ_CTRL, 0);
+        device.write64(guarded.0, 0x2000);
+        assert_eq!(device.read64(guarded.0), 0x2000, "writable again");
+    }
 }
 
 #[test]
@@ -245,6 +269,10 @@ fn sizes_and_alignments_that_are_no_accesses_are_refused() {
         let mut data = vec![0; size];
         assert!(device.smmu.read(offset, &mut data).is_err(), "{size} bytes at {offset:#x}");
     }
-    assert!(device.smmu.read(0x2_0000, &mut [0; 4]).is_err(), "beyond the second page");
+    let past = device.smmu.window_bytes();
+    assert_eq!(past, 0x3_0000, "pages 0 and 1, and VATOS");
+    assert!(device.smmu.read(past, &mut [0; 4]).is_err(), "beyond the window");
+    let two_pages = Device::new(Features::QEMU_10, Settings::new(4, 4), 2);
+    assert!(two_pages.smmu.read(0x2_0000, &mut [0; 4]).is_err(), "beyond the second page");
     assert!(device.smmu.read(u32::MAX - 3, &mut [0; 4]).is_err());
 }

@@ -255,10 +255,10 @@ fn each_transcript_has_a_line_and_all_have_one() {
     let fails = transcript(&[NOTE, r#"{"op":"mmio_r","off":"0x24","size":4,"val":"0x1"}"#, NOTE]);
     // A line that is wrong, and one behind it that cannot be read: the latter must not be lost.
     let fails_and_breaks = transcript(&[r#"{"op":"mmio_r","off":"0x24","size":4,"val":"0x1"}"#, "{"]);
-    let needs_atos = text(&transcript(&[NOTE])).replace("0xd44101a", "0xd44901a");
+    let needs_lpae = text(&transcript(&[NOTE])).replace("0xd44101a", "0xd44101e");
     fs::write(folder.join("set/b/good.jsonl.gz"), gzip(&good)).unwrap();
     fs::write(folder.join("set/c.jsonl"), fails).unwrap();
-    fs::write(folder.join("set/d.jsonl"), needs_atos).unwrap();
+    fs::write(folder.join("set/d.jsonl"), needs_lpae).unwrap();
     fs::write(folder.join("set/README"), "not a transcript").unwrap();
     fs::write(folder.join("a.jsonl"), good).unwrap();
     fs::write(folder.join("z.jsonl"), fails_and_breaks).unwrap();
@@ -270,7 +270,7 @@ fn each_transcript_has_a_line_and_all_have_one() {
 
     let set = "ok good (1 quirk skipped)\n\
                FAIL c:3 mmio_r, expected 0x1, got 0x0\n\
-               skip d: IDR0.ATOS: not modelled\n";
+               skip d: IDR0.TTF (AArch32 tables): not modelled\n";
     let output = replay(&["set"], folder);
     assert_eq!(text(&output.stdout), format!("{set}replay: 1 passed, 1 failed, 1 skipped\n"));
     assert_eq!(text(&output.stderr), "");

@@ -166,7 +166,17 @@ const GOOD: Outcome = Ok(0x9000);
 /// With stage 1, 0x5000 is 0x9000; stage 2 rows are only asked whether the STE is bad.
 #[test]
 fn c_bad_ste_rows_of_stage_1() {
-    let only_1 = Features { s2p: false, hyp: false, vmid16: false, xnx: false, fwb: false, ..V3_2 };
+    let only_1 = Features {
+        s2p: false,
+        hyp: false,
+        vmid16: false,
+        vmw: false,
+        vatos: false,
+        xnx: false,
+        fwb: false,
+        ..V3_2
+    };
+    let no_ats = Features { ats: false, pri: false, priqs: 0, ..V3_2 };
     let terminate = Features { stall_model: StallModel::Terminate, stall_max: 0, ..V3_2 };
     let stall = Features { stall_model: StallModel::Stall, stall_max: 8, ..V3_2 };
     let rows: &[(&str, Features, u64, &[Change], Outcome)] = &[
@@ -243,7 +253,17 @@ fn c_bad_ste_rows_of_stage_1() {
             &[(ste::S2TG, 3), (ste::S2T0SZ, 63), (ste::S2SL0, 3)],
             GOOD,
         ),
-        ("EATS does not count without ATS", V3_2, ste::STAGE_1, &[(ste::EATS, 2)], GOOD),
+        ("3: split-stage ATS with stage 1 alone", V3_2, ste::STAGE_1, &[(ste::EATS, 2)], BAD_STE),
+        ("3: not without ATS", no_ats, ste::STAGE_1, &[(ste::EATS, 2)], GOOD),
+        ("3: not in bypass", V3_2, ste::BYPASS, &[(ste::EATS, 2)], Ok(0x5000)),
+        ("3: reserved EATS is off", V3_2, ste::STAGE_1, &[(ste::EATS, 3)], GOOD),
+        (
+            "4: full ATS with stage 1 alone looks at no S2S",
+            V3_2,
+            ste::STAGE_1,
+            &[(ste::EATS, 1), (ste::S2S, 1)],
+            GOOD,
+        ),
         (
             "reserved bits do not count",
             V3_2,
@@ -280,6 +300,9 @@ fn c_bad_ste_rows_of_stage_2() {
     let stall = Features { stall_model: StallModel::Stall, stall_max: 8, ..V3_2 };
     let rows: &[(&str, Features, &[Change], bool)] = &[
         ("as it is", V3_2, &[], false),
+        ("3: split-stage ATS with stage 2 alone", V3_2, &[(ste::EATS, 2)], true),
+        ("4: full ATS with S2S", V3_2, &[(ste::EATS, 1), (ste::S2S, 1)], true),
+        ("4: full ATS without S2S", V3_2, &[(ste::EATS, 1)], false),
         ("10: S2S, STALL_MODEL = 01", terminate, &[(ste::S2S, 1)], true),
         ("10: S2S, STALL_MODEL = 00", V3_2, &[(ste::S2S, 1)], false),
         ("10: no S2S, STALL_MODEL = 10", stall, &[], true),

@@ -31,14 +31,6 @@ fn rows() -> Vec<(&'static str, Plan)> {
     ]
 }
 
-/// What the model does not have, by name: nothing else may go by unasked.
-const SKIPPED: [(&str, &str); 4] = [
-    ("h_ats.ats_substreams", "IDR0.ATS: not modelled"),
-    ("h_ats.ats_tr_config5", "IDR0.ATS: not modelled"),
-    ("h_ats.ats_tr_config7", "IDR0.ATS: not modelled"),
-    ("h_ats.ats_translated", "IDR0.ATS: not modelled"),
-];
-
 fn vectors() -> Vec<PathBuf> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("golden/vectors");
     let mut files: Vec<_> = folder.read_dir().unwrap().map(|entry| entry.unwrap().path()).collect();
@@ -56,7 +48,6 @@ fn every_answer_is_legal_on_every_shape() {
             let name = name(file);
             match Reader::open(file).and_then(|transcript| replay(transcript, &plan)) {
                 Ok(Verdict::Passed { .. }) => {}
-                Ok(Verdict::Skipped(reason)) if SKIPPED.contains(&(&name, &reason)) => {}
                 Ok(Verdict::Skipped(reason)) => wrong.push(format!("{shape}: {name} skipped: {reason}")),
                 Ok(Verdict::Failed(failure)) => wrong.push(format!("{shape}: {name}:{failure}")),
                 Err(error) => wrong.push(format!("{shape}: {error}")),

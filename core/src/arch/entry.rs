@@ -4,6 +4,7 @@
 //! about: regime, VMID, ASID or global, and granule, level and size of both stages' leaves (§4.4).
 
 use super::addr::{Granule, Ipa, Level, Pa, Stage, align_down};
+use super::attributes::{MemoryType, Shareability};
 use super::id::{Asid, StreamWorld, Vmid};
 
 /// The address space that an entry belongs to, and a look-up asks for.
@@ -69,16 +70,6 @@ impl Rights {
     }
 }
 
-/// Memory attributes as descriptors give them, kept raw.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-#[cfg_attr(feature = "defmt", derive(defmt::Format))]
-pub struct LeafAttributes {
-    /// Stage 1: the `MAIR` byte that `AttrIndx` selects. Stage 2: `MemAttr[3:0]`.
-    pub memory: u8,
-    /// `SH`: 0 N, 2 O, 3 I.
-    pub sh: u8,
-}
-
 /// A translation: one page, block or contiguous run, of one stage or of both combined.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
@@ -105,10 +96,13 @@ pub struct Entry {
     pub rights_s2: Rights,
     /// Writable clean: a write must first mark a descriptor dirty, so it does not use the entry (§3.13).
     pub clean: bool,
-    /// Stage 1's memory attributes.
-    pub attributes_s1: LeafAttributes,
-    /// Stage 2's memory attributes.
-    pub attributes_s2: LeafAttributes,
+    /// The memory type of both stages combined; without stage 1 the transaction's own has yet to be combined with that
+    /// of `memory_s2`.
+    pub memory: MemoryType,
+    /// Likewise the shareability.
+    pub sh: Shareability,
+    /// Stage 2's `MemAttr[3:0]`.
+    pub memory_s2: u8,
 }
 
 impl Entry {

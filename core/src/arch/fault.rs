@@ -45,6 +45,10 @@ pub enum Fault {
     SteAbort,
     /// C_BAD_SUBSTREAMID: a SubstreamID where none can be, out of range, or behind an invalid L1CD.
     BadSubstreamId,
+    /// F_BAD_ATS_TREQ: a translation request where the stream may not make any.
+    BadAtsTreq,
+    /// F_TRANSL_FORBIDDEN: a translated transaction where the stream may not make any.
+    TranslForbidden,
     /// F_STREAM_DISABLED: `STE.S1DSS` terminates this transaction.
     StreamDisabled,
     /// F_CD_FETCH: external abort on a CD or L1CD.

@@ -6,109 +6,15 @@
 
 use core::fmt;
 
-use super::bits::Field;
+mod idr;
+
+pub use idr::field;
 
 /// The largest `IDR5.STALL_MAX` that can be configured: stalled transactions are held inline.
 pub const MAX_STALLS: usize = 32;
 
-/// Fields of IDR0 to IDR5, as the architecture numbers them.
-pub mod field {
-    use super::Field;
-
-    /// `IDR0.S2P`.
-    pub const S2P: Field = Field::bit(0);
-    /// `IDR0.S1P`.
-    pub const S1P: Field = Field::bit(1);
-    /// `IDR0.TTF`: 0b10 is VMSAv8-64 alone.
-    pub const TTF: Field = Field::bits(3, 2);
-    /// `IDR0.COHACC`.
-    pub const COHACC: Field = Field::bit(4);
-    /// `IDR0.BTM`.
-    pub const BTM: Field = Field::bit(5);
-    /// `IDR0.HTTU`.
-    pub const HTTU: Field = Field::bits(7, 6);
-    /// `IDR0.DORMHINT`.
-    pub const DORMHINT: Field = Field::bit(8);
-    /// `IDR0.Hyp`.
-    pub const HYP: Field = Field::bit(9);
-    /// `IDR0.ATS`.
-    pub const ATS: Field = Field::bit(10);
-    /// `IDR0.NS1ATS`.
-    pub const NS1ATS: Field = Field::bit(11);
-    /// `IDR0.ASID16`.
-    pub const ASID16: Field = Field::bit(12);
-    /// `IDR0.MSI`.
-    pub const MSI: Field = Field::bit(13);
-    /// `IDR0.SEV`.
-    pub const SEV: Field = Field::bit(14);
-    /// `IDR0.ATOS`.
-    pub const ATOS: Field = Field::bit(15);
-    /// `IDR0.PRI`.
-    pub const PRI: Field = Field::bit(16);
-    /// `IDR0.VMW`.
-    pub const VMW: Field = Field::bit(17);
-    /// `IDR0.VMID16`.
-    pub const VMID16: Field = Field::bit(18);
-    /// `IDR0.CD2L`.
-    pub const CD2L: Field = Field::bit(19);
-    /// `IDR0.VATOS`.
-    pub const VATOS: Field = Field::bit(20);
-    /// `IDR0.TTENDIAN`.
-    pub const TTENDIAN: Field = Field::bits(22, 21);
-    /// `IDR0.ATSRECERR`.
-    pub const ATSRECERR: Field = Field::bit(23);
-    /// `IDR0.STALL_MODEL`.
-    pub const STALL_MODEL: Field = Field::bits(25, 24);
-    /// `IDR0.TERM_MODEL`.
-    pub const TERM_MODEL: Field = Field::bit(26);
-    /// `IDR0.ST_LEVEL`.
-    pub const ST_LEVEL: Field = Field::bits(28, 27);
-
-    /// `IDR1.SIDSIZE`.
-    pub const SIDSIZE: Field = Field::bits(5, 0);
-    /// `IDR1.SSIDSIZE`.
-    pub const SSIDSIZE: Field = Field::bits(10, 6);
-    /// `IDR1.PRIQS`.
-    pub const PRIQS: Field = Field::bits(15, 11);
-    /// `IDR1.EVENTQS`.
-    pub const EVENTQS: Field = Field::bits(20, 16);
-    /// `IDR1.CMDQS`.
-    pub const CMDQS: Field = Field::bits(25, 21);
-    /// `IDR1.ATTR_PERMS_OVR`.
-    pub const ATTR_PERMS_OVR: Field = Field::bit(26);
-    /// `IDR1.ATTR_TYPES_OVR`.
-    pub const ATTR_TYPES_OVR: Field = Field::bit(27);
-
-    /// `IDR3.HAD`.
-    pub const HAD: Field = Field::bit(2);
-    /// `IDR3.XNX`.
-    pub const XNX: Field = Field::bit(4);
-    /// `IDR3.FWB`.
-    pub const FWB: Field = Field::bit(8);
-    /// `IDR3.STT`.
-    pub const STT: Field = Field::bit(9);
-    /// `IDR3.RIL`.
-    pub const RIL: Field = Field::bit(10);
-    /// `IDR3.BBML`.
-    pub const BBML: Field = Field::bits(12, 11);
-    /// `IDR3.E0PD`.
-    pub const E0PD: Field = Field::bit(13);
-    /// `IDR3.PTWNNC`.
-    pub const PTWNNC: Field = Field::bit(14);
-
-    /// `IDR5.OAS`.
-    pub const OAS: Field = Field::bits(2, 0);
-    /// `IDR5.GRAN4K`.
-    pub const GRAN4K: Field = Field::bit(4);
-    /// `IDR5.GRAN16K`.
-    pub const GRAN16K: Field = Field::bit(5);
-    /// `IDR5.GRAN64K`.
-    pub const GRAN64K: Field = Field::bit(6);
-    /// `IDR5.VAX`.
-    pub const VAX: Field = Field::bits(11, 10);
-    /// `IDR5.STALL_MAX`.
-    pub const STALL_MAX: Field = Field::bits(31, 16);
-}
+/// The most enhanced command queues that can be configured, over all their pages: they are held inline.
+pub const MAX_ECMDQS: usize = 16;
 
 /// The architecture version that `AIDR` shows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -148,6 +54,38 @@ pub enum StallModel {
     Stall,
 }
 
+/// What STRTAB_BASE and STRTAB_BASE_CFG hold where they are fixed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub struct TablesPreset {
+    /// STRTAB_BASE.
+    pub base: u64,
+    /// STRTAB_BASE_CFG.
+    pub config: u32,
+}
+
+/// What CMDQ_BASE, EVENTQ_BASE and PRIQ_BASE hold where they are fixed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub struct QueuesPreset {
+    /// CMDQ_BASE.
+    pub command: u64,
+    /// EVENTQ_BASE.
+    pub event: u64,
+    /// PRIQ_BASE.
+    pub pri: u64,
+}
+
+/// `IDR6`: how many enhanced command queues there are (SMMUv3.3).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub struct Ecmdqs {
+    /// `CMDQ_CONTROL_PAGE_LOG2NUMP`: log2 of the control pages.
+    pub log2_pages: u8,
+    /// `CMDQ_CONTROL_PAGE_LOG2NUMQ`: log2 of the queues of each page, 0 to 8.
+    pub log2_queues: u8,
+}
+
 /// What an SMMU implements. See the module.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
@@ -162,22 +100,38 @@ pub struct Features {
     pub s2p: bool,
     /// `IDR0.COHACC`: accesses to tables and queues are coherent. Shown; memory is always coherent here.
     pub cohacc: bool,
+    /// `IDR0.BTM`: broadcast TLB maintenance reaches the SMMU.
+    pub btm: bool,
     /// `IDR0.HTTU`: 0 none, 1 Access flag, 2 Access flag and dirty state.
     pub httu: u8,
     /// `IDR0.Hyp`: StreamWorld EL2.
     pub hyp: bool,
+    /// `IDR0.ATS`: PCIe Address Translation Services.
+    pub ats: bool,
+    /// `IDR0.NS1ATS`: split-stage ATS is *not* supported.
+    pub ns1ats: bool,
     /// `IDR0.ASID16`: 16-bit ASIDs, otherwise 8.
     pub asid16: bool,
     /// `IDR0.MSI`: message-signalled interrupts.
     pub msi: bool,
     /// `IDR0.SEV`: CMD_SYNC can send a WFE event.
     pub sev: bool,
+    /// `IDR0.ATOS`: address translation by register.
+    pub atos: bool,
+    /// `IDR0.PRI`: PCIe Page Request Interface.
+    pub pri: bool,
+    /// `IDR0.VMW`: VMID wildcards for invalidation.
+    pub vmw: bool,
     /// `IDR0.VMID16`: 16-bit VMIDs, otherwise 8.
     pub vmid16: bool,
     /// `IDR0.CD2L`: two-level CD tables.
     pub cd2l: bool,
+    /// `IDR0.VATOS`: address translation by register for virtual machines.
+    pub vatos: bool,
     /// `IDR0.TTENDIAN`.
     pub ttendian: TtEndian,
+    /// `IDR0.ATSRECERR`: `CR2.REC_CFG_ATS` works.
+    pub atsrecerr: bool,
     /// `IDR0.STALL_MODEL`.
     pub stall_model: StallModel,
     /// `IDR0.TERM_MODEL`: terminated transactions always abort; `CD.A` must be 1.
@@ -188,6 +142,8 @@ pub struct Features {
     pub sidsize: u8,
     /// `IDR1.SSIDSIZE`: SubstreamID bits, 0 to 20.
     pub ssidsize: u8,
+    /// `IDR1.PRIQS`: log2 of the largest PRI queue, 0 to 19.
+    pub priqs: u8,
     /// `IDR1.EVENTQS`: log2 of the largest event queue, 0 to 19.
     pub eventqs: u8,
     /// `IDR1.CMDQS`: log2 of the largest command queue, 0 to 19.
@@ -196,6 +152,18 @@ pub struct Features {
     pub attr_perms_ovr: bool,
     /// `IDR1.ATTR_TYPES_OVR`: `STE.MTCFG`, `STE.SHCFG` and `STE.ALLOCCFG` work.
     pub attr_types_ovr: bool,
+    /// `IDR1.TABLES_PRESET`: the stream table's registers are fixed.
+    pub tables_preset: Option<TablesPreset>,
+    /// `IDR1.QUEUES_PRESET`: the queues' base registers are fixed.
+    pub queues_preset: Option<QueuesPreset>,
+    /// `IDR1.REL`: preset addresses are offsets from page 0. Shown; this model adds nothing to them.
+    pub rel: bool,
+    /// `IDR1.ECMDQ`: enhanced command queues, `IDR6`.
+    pub ecmdq: Option<Ecmdqs>,
+    /// `IDR2.BA_VATOS`: the VATOS page lies at 0x20000 + `BA_VATOS` × 0x10000, 0 to 1,023.
+    pub ba_vatos: u16,
+    /// `IDR3.PPS`: automatic PRI responses keep the PASID.
+    pub pps: bool,
     /// `IDR3.HAD`: `CD.HAD0` and `CD.HAD1` work.
     pub had: bool,
     /// `IDR3.XNX`: stage 2 execute permission by privilege.
@@ -234,13 +202,28 @@ impl Features {
         s1p: true,
         s2p: false,
         cohacc: true,
+        btm: false,
         httu: 0,
         hyp: false,
+        ats: false,
+        ns1ats: false,
         asid16: false,
         msi: false,
         sev: false,
+        atos: false,
+        pri: false,
+        vmw: false,
         vmid16: false,
         cd2l: false,
+        vatos: false,
+        atsrecerr: false,
+        priqs: 0,
+        tables_preset: None,
+        queues_preset: None,
+        rel: false,
+        ecmdq: None,
+        ba_vatos: 0,
+        pps: false,
         ttendian: TtEndian::Little,
         stall_model: StallModel::Terminate,
         term_model: true,
@@ -283,10 +266,17 @@ impl Features {
         ..Self::MINIMAL
     };
 
-    /// SMMUv3.0 with both stages, substreams and all granules.
+    /// SMMUv3.0 with both stages, substreams, ATS, PRI and all granules.
     pub const SMMUV3_0: Self = Self {
         version: Version::V3_0,
         s2p: true,
+        btm: true,
+        ats: true,
+        atos: true,
+        pri: true,
+        vmw: true,
+        vatos: true,
+        priqs: 19,
         hyp: true,
         asid16: true,
         msi: true,
@@ -319,174 +309,16 @@ impl Features {
     pub const SMMUV3_2: Self =
         Self { version: Version::V3_2, ril: true, bbml: 2, fwb: true, stt: true, ..Self::SMMUV3_1 };
 
-    /// The features that a set of ID register values shows.
-    ///
-    /// # Errors
-    /// [`ConfigError`] names the first field that shows what this model does not have.
-    pub const fn from_idr(idr: [u32; 6], iidr: u32, aidr: u32) -> Result<Self, ConfigError> {
-        let [idr0, idr1, idr2, idr3, idr4, idr5] = idr;
-        let (idr0, idr1, idr3, idr5) = (idr0 as u64, idr1 as u64, idr3 as u64, idr5 as u64);
-        macro_rules! bit {
-            ($word:ident, $field:ident) => {
-                field::$field.get($word) != 0
-            };
-        }
-        let version = match aidr {
-            0 => Version::V3_0,
-            1 => Version::V3_1,
-            2 => Version::V3_2,
-            3 => Version::V3_3,
-            _ => return Err(ConfigError::absent("AIDR")),
-        };
-        let features = Self {
-            version,
-            iidr,
-            s1p: bit!(idr0, S1P),
-            s2p: bit!(idr0, S2P),
-            cohacc: bit!(idr0, COHACC),
-            httu: field::HTTU.get(idr0) as u8,
-            hyp: bit!(idr0, HYP),
-            asid16: bit!(idr0, ASID16),
-            msi: bit!(idr0, MSI),
-            sev: bit!(idr0, SEV),
-            vmid16: bit!(idr0, VMID16),
-            cd2l: bit!(idr0, CD2L),
-            ttendian: match field::TTENDIAN.get(idr0) {
-                0b00 => TtEndian::Mixed,
-                0b10 => TtEndian::Little,
-                0b11 => TtEndian::Big,
-                _ => return Err(ConfigError::inconsistent("IDR0.TTENDIAN", "0b01 is reserved")),
-            },
-            stall_model: match field::STALL_MODEL.get(idr0) {
-                0b00 => StallModel::StallOrTerminate,
-                0b01 => StallModel::Terminate,
-                0b10 => StallModel::Stall,
-                _ => return Err(ConfigError::inconsistent("IDR0.STALL_MODEL", "0b11 is reserved")),
-            },
-            term_model: bit!(idr0, TERM_MODEL),
-            two_level_stream_table: bit!(idr0, ST_LEVEL),
-            sidsize: field::SIDSIZE.get(idr1) as u8,
-            ssidsize: field::SSIDSIZE.get(idr1) as u8,
-            eventqs: field::EVENTQS.get(idr1) as u8,
-            cmdqs: field::CMDQS.get(idr1) as u8,
-            attr_perms_ovr: bit!(idr1, ATTR_PERMS_OVR),
-            attr_types_ovr: bit!(idr1, ATTR_TYPES_OVR),
-            had: bit!(idr3, HAD),
-            xnx: bit!(idr3, XNX),
-            fwb: bit!(idr3, FWB),
-            stt: bit!(idr3, STT),
-            ril: bit!(idr3, RIL),
-            bbml: field::BBML.get(idr3) as u8,
-            e0pd: bit!(idr3, E0PD),
-            ptwnnc: bit!(idr3, PTWNNC),
-            oas_bits: match field::OAS.get(idr5) {
-                0 => 32,
-                1 => 36,
-                2 => 40,
-                3 => 42,
-                4 => 44,
-                5 => 48,
-                6 => 52,
-                _ => return Err(ConfigError::absent("IDR5.OAS")),
-            },
-            gran4k: bit!(idr5, GRAN4K),
-            gran16k: bit!(idr5, GRAN16K),
-            gran64k: bit!(idr5, GRAN64K),
-            vax52: field::VAX.get(idr5) == 1,
-            stall_max: field::STALL_MAX.get(idr5) as u16,
-        };
-        // Whatever does not come back out is a field that this model does not have.
-        let missing = if idr0 as u32 != features.idr(0) {
-            missing_in_idr0(idr0 & !(features.idr(0) as u64))
-        } else if idr1 as u32 != features.idr(1) {
-            "IDR1"
-        } else if idr2 != 0 {
-            "IDR2"
-        } else if idr3 as u32 != features.idr(3) {
-            "IDR3"
-        } else if idr4 != 0 {
-            "IDR4"
-        } else if idr5 as u32 != features.idr(5) {
-            "IDR5"
-        } else {
-            return Ok(features);
-        };
-        Err(ConfigError::absent(missing))
-    }
-
-    /// `IDR0` to `IDR5` as a guest reads them; zero for any other number.
-    #[must_use]
-    pub const fn idr(&self, number: usize) -> u32 {
-        macro_rules! word {
-            ($($field:ident = $value:expr),* $(,)?) => {{
-                let mut word = 0u64;
-                $(word = field::$field.put(word, $value as u64);)*
-                word as u32
-            }};
-        }
-        match number {
-            0 => word!(
-                S2P = self.s2p,
-                S1P = self.s1p,
-                TTF = 0b10,
-                COHACC = self.cohacc,
-                HTTU = self.httu,
-                HYP = self.hyp,
-                ASID16 = self.asid16,
-                MSI = self.msi,
-                SEV = self.sev,
-                VMID16 = self.vmid16,
-                CD2L = self.cd2l,
-                TTENDIAN = match self.ttendian {
-                    TtEndian::Mixed => 0b00,
-                    TtEndian::Little => 0b10,
-                    TtEndian::Big => 0b11,
-                },
-                STALL_MODEL = match self.stall_model {
-                    StallModel::StallOrTerminate => 0b00,
-                    StallModel::Terminate => 0b01,
-                    StallModel::Stall => 0b10,
-                },
-                TERM_MODEL = self.term_model,
-                ST_LEVEL = self.two_level_stream_table,
-            ),
-            1 => word!(
-                SIDSIZE = self.sidsize,
-                SSIDSIZE = self.ssidsize,
-                EVENTQS = self.eventqs,
-                CMDQS = self.cmdqs,
-                ATTR_PERMS_OVR = self.attr_perms_ovr,
-                ATTR_TYPES_OVR = self.attr_types_ovr,
-            ),
-            3 => word!(
-                HAD = self.had,
-                XNX = self.xnx,
-                FWB = self.fwb,
-                STT = self.stt,
-                RIL = self.ril,
-                BBML = self.bbml,
-                E0PD = self.e0pd,
-                PTWNNC = self.ptwnnc,
-            ),
-            5 => word!(
-                OAS = match self.oas_bits {
-                    32 => 0,
-                    36 => 1,
-                    40 => 2,
-                    42 => 3,
-                    44 => 4,
-                    48 => 5,
-                    _ => 6,
-                },
-                GRAN4K = self.gran4k,
-                GRAN16K = self.gran16k,
-                GRAN64K = self.gran64k,
-                VAX = self.vax52,
-                STALL_MAX = self.stall_max,
-            ),
-            _ => 0,
-        }
-    }
+    /// SMMUv3.3: what [`Features::SMMUV3_2`] has, E0PD, PTWNNC, and two pages of four enhanced command queues.
+    pub const SMMUV3_3: Self = Self {
+        version: Version::V3_3,
+        e0pd: true,
+        ptwnnc: true,
+        atsrecerr: true,
+        pps: true,
+        ecmdq: Some(Ecmdqs { log2_pages: 1, log2_queues: 2 }),
+        ..Self::SMMUV3_2
+    };
 
     /// `AIDR`: `[7:4]` is 0 for every SMMUv3.x.
     #[must_use]
@@ -509,6 +341,38 @@ impl Features {
             (self.httu <= 2, "IDR0.HTTU", "0b11 belongs to SMMUv3.4"),
             (!self.hyp || both_stages, "IDR0.Hyp", "EL2 needs both stages"),
             (!v3_2 || !both_stages || self.hyp, "IDR0.Hyp", "SMMUv3.2 with both stages has EL2"),
+            (
+                !self.ns1ats || (self.ats && both_stages),
+                "IDR0.NS1ATS",
+                "RES0 without ATS or without both stages",
+            ),
+            (!self.pri || self.ats, "IDR0.PRI", "needs ATS"),
+            (!self.vmw || self.s2p, "IDR0.VMW", "needs stage 2"),
+            (!self.vatos || (self.atos && both_stages), "IDR0.VATOS", "needs ATOS and both stages"),
+            (!self.atsrecerr || self.ats, "IDR0.ATSRECERR", "needs ATS"),
+            (!self.pps || (self.pri && self.ssidsize != 0), "IDR3.PPS", "needs PRI and SubstreamIDs"),
+            (
+                self.priqs <= 19 && (self.pri || self.priqs == 0),
+                "IDR1.PRIQS",
+                "at most 19, and 0 without PRI",
+            ),
+            (
+                !self.rel || self.tables_preset.is_some() || self.queues_preset.is_some(),
+                "IDR1.REL",
+                "RES0 without presets",
+            ),
+            (
+                self.ecmdq.is_none() || (v3_3 && self.cohacc && self.msi),
+                "IDR1.ECMDQ",
+                "needs SMMUv3.3, COHACC and MSI",
+            ),
+            (self.ecmdq.is_none() || self.queues_preset.is_none(), "IDR1.QUEUES_PRESET", "0 with ECMDQ"),
+            (self.ecmdq_count() <= MAX_ECMDQS, "IDR6", "this model holds at most 16 queues"),
+            (
+                self.ba_vatos <= 0x3ff && (self.vatos || self.ba_vatos == 0),
+                "IDR2.BA_VATOS",
+                "10 bits, and 0 without VATOS",
+            ),
             (self.sidsize <= 32, "IDR1.SIDSIZE", "at most 32"),
             (
                 self.sidsize < 7 || self.two_level_stream_table,
@@ -558,30 +422,23 @@ impl Features {
         Ok(())
     }
 
+    /// Enhanced command queues, over all pages.
+    #[must_use]
+    pub const fn ecmdq_count(&self) -> usize {
+        match self.ecmdq {
+            Some(Ecmdqs { log2_pages, log2_queues }) if log2_pages <= 8 && log2_queues <= 8 => {
+                1 << (log2_pages + log2_queues)
+            }
+            Some(_) => usize::MAX,
+            None => 0,
+        }
+    }
+
     /// IAS in bits: the widest intermediate physical address, OAS where tables are VMSAv8-64 alone (§3.4).
     #[must_use]
     #[inline]
     pub const fn ias_bits(&self) -> u32 {
         self.oas_bits as u32
-    }
-}
-
-/// The name of the lowest set bit of IDR0 among those that this model never shows.
-const fn missing_in_idr0(bits: u64) -> &'static str {
-    match bits.trailing_zeros() {
-        2 => "IDR0.TTF (AArch32 tables)",
-        3 => "IDR0.TTF without AArch64",
-        5 => "IDR0.BTM",
-        8 => "IDR0.DORMHINT",
-        10 => "IDR0.ATS",
-        11 => "IDR0.NS1ATS",
-        15 => "IDR0.ATOS",
-        16 => "IDR0.PRI",
-        17 => "IDR0.VMW",
-        20 => "IDR0.VATOS",
-        23 => "IDR0.ATSRECERR",
-        30 => "IDR0.RME_IMPL",
-        _ => "IDR0",
     }
 }
 
@@ -626,7 +483,7 @@ impl core::error::Error for ConfigError {}
 
 #[cfg(test)]
 mod tests {
-    use super::{ConfigError, Features};
+    use super::{ConfigError, Ecmdqs, Features};
 
     /// The ID registers that QEMU 10.0.2 shows with stage 1, read from it.
     #[test]
@@ -638,12 +495,19 @@ mod tests {
 
     #[test]
     fn presets_are_consistent() {
-        for features in
-            [Features::MINIMAL, Features::QEMU_10, Features::SMMUV3_0, Features::SMMUV3_1, Features::SMMUV3_2]
-        {
+        for features in [
+            Features::MINIMAL,
+            Features::QEMU_10,
+            Features::SMMUV3_0,
+            Features::SMMUV3_1,
+            Features::SMMUV3_2,
+            Features::SMMUV3_3,
+        ] {
             assert_eq!(features.check(), Ok(()));
             let idr = [0, 1, 2, 3, 4, 5].map(|n| features.idr(n));
-            assert_eq!(Features::from_idr(idr, features.iidr, features.aidr()), Ok(features));
+            // The number of enhanced queues is IDR6's affair.
+            let shown = Features { ecmdq: features.ecmdq.map(|_| Ecmdqs::default()), ..features };
+            assert_eq!(Features::from_idr(idr, features.iidr, features.aidr()), Ok(shown));
         }
     }
 
@@ -673,7 +537,9 @@ mod tests {
 
     #[test]
     fn what_is_not_modelled_is_named() {
-        let ats = Features::from_idr([0x0d44_141a, 0x0273_0010, 0, 0x1404, 0, 0x74], 0, 1);
-        assert_eq!(ats, Err(ConfigError::Absent { field: "IDR0.ATS" }));
+        let lpae = Features::from_idr([0x0d44_101e, 0x0273_0010, 0, 0x1404, 0, 0x74], 0, 1);
+        assert_eq!(lpae, Err(ConfigError::Absent { field: "IDR0.TTF (AArch32 tables)" }));
+        let mpam = Features::from_idr([0x0d44_101a, 0x0273_0010, 0, 0x1484, 0, 0x74], 0, 1);
+        assert_eq!(mpam, Err(ConfigError::Absent { field: "IDR3" }));
     }
 }

@@ -48,3 +48,11 @@ pub enum StreamWorld {
     /// NS-EL2-E2H: ASID, no VMID.
     El2E2h,
 }
+
+impl StreamWorld {
+    /// Whether translations are tagged with a VMID.
+    #[must_use]
+    pub const fn has_vmid(self) -> bool {
+        matches!(self, Self::El1)
+    }
+}

@@ -1,15 +1,16 @@
 //! The IOTLB: a fixed number of translations in sets, pages and blocks alike.
 //!
-//! One function, [`Key::set`], places an entry for fill, look-up and invalidation. A look-up probes only the sizes that
+//! One function, `Key::set`, places an entry for fill, look-up and invalidation. A look-up probes only the sizes that
 //! are live. Replacement takes the least recently used way of one set, never the whole table. An invalidation probes
 //! where its span is small and otherwise makes one pass, whatever the span's alignment.
 
 #[cfg(feature = "alloc")]
 use super::unbounded::Unbounded;
 use crate::arch::addr::{Granule, Ipa, Level, Pa, Stage, align_down};
-use crate::arch::entry::{Entry, LeafAttributes, Rights, Space};
+use crate::arch::attributes::{MemoryType, Shareability};
+use crate::arch::entry::{Entry, Rights, Space};
 use crate::arch::id::{Asid, StreamWorld, Vmid};
-use crate::cache::scope::{AsidScope, Regime, Scope, Stages, Verdict};
+use crate::cache::scope::{AsidScope, Regime, Scope, Stages, Verdict, VmidScope};
 use crate::env::trace::{Step, Trace};
 use crate::format::command::Command;
 
@@ -141,8 +142,9 @@ const NO_ENTRY: Entry = Entry {
     rights_s1: Rights(0),
     rights_s2: Rights(0),
     clean: false,
-    attributes_s1: LeafAttributes { memory: 0, sh: 0 },
-    attributes_s2: LeafAttributes { memory: 0, sh: 0 },
+    memory: MemoryType::DEVICE_NGNRNE,
+    sh: Shareability::NonShareable,
+    memory_s2: 0,
 };
 
 /// What an invalidation did.
@@ -334,7 +336,11 @@ impl<const N: usize> Iotlb<N> {
         if pages > u64::from(self.sets / 4).max(1) {
             return None;
         }
-        let vmid = scope.vmid.unwrap_or(Vmid(0));
+        let vmid = match scope.vmid {
+            Some(VmidScope { vmid, ignored_bits: 0 }) => vmid,
+            Some(_) => return None,
+            None => Vmid(0),
+        };
         let key = space_key(&Space { world, stage, vmid, asid, aset: false });
         // Commands do not tell the two sets of ASIDs apart.
         Some([key, space_key(&Space { world, stage, vmid, asid, aset: true })])

@@ -1,19 +1,42 @@
 //! The command queue: consumption, execution, errors (§4, §7.1).
 
+use super::queue::Queue;
 use super::{Behaviour, Smmu};
 use crate::arch::addr::{Pa, low_mask};
 use crate::cache::scope::Scope;
 use crate::env::Host;
 use crate::env::interrupt::Interrupt;
 use crate::env::memory::read_words;
-use crate::env::trace::{CommandError, Step};
+use crate::env::trace::{AtcCompletion, CommandError, Step};
 use crate::format::command::{Command, Signal};
 use crate::format::regs::{Reg, cr0, cr2, gerror, queue_index};
+
+/// Which command queue. A CMD_SYNC waits for the commands of its own queue alone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Source {
+    /// CMDQ.
+    Legacy,
+    /// An enhanced command queue.
+    Enhanced(usize),
+}
+
+/// `ERR` of CMDQ_CONS and `ERR_REASON` of an enhanced queue.
+pub(super) const fn error_code(error: CommandError) -> u32 {
+    match error {
+        CommandError::Illegal => 1,
+        CommandError::Abort => 2,
+        CommandError::AtcInvSync => 3,
+    }
+}
 
 impl<const N: usize> Smmu<N> {
     /// Whether commands are waiting that [`Smmu::poll`] would consume.
     #[must_use]
     pub fn pending(&self) -> bool {
+        self.legacy_pending() || self.ecmdq_pending().is_some()
+    }
+
+    fn legacy_pending(&self) -> bool {
         let registers = &self.registers;
         let queue = registers.command_queue(&self.features);
         let stopped = gerror::CMDQ_ERR.get(registers.active_errors()) != 0;
@@ -22,16 +45,18 @@ impl<const N: usize> Smmu<N> {
             && !queue.is_empty(registers.position(Reg::CmdqProd), registers.position(Reg::CmdqCons))
     }
 
-    /// Consumes at most `budget` commands, and says how many it did.
+    /// Reads and executes at most `budget` commands, and says how many it read, one that stops its queue included.
     pub fn poll<H: Host + ?Sized>(&mut self, budget: u32, host: &mut H) -> u32 {
-        let mut consumed = 0;
-        while consumed < budget && self.pending() {
-            if !self.consume_one(host) {
-                break;
+        for read in 0..budget {
+            if self.legacy_pending() {
+                self.consume_legacy(host);
+            } else if let Some(index) = self.ecmdq_pending() {
+                self.consume_enhanced(index, host);
+            } else {
+                return read;
             }
-            consumed += 1;
         }
-        consumed
+        budget
     }
 
     /// What a register write that may start consumption does.
@@ -39,59 +64,89 @@ impl<const N: usize> Smmu<N> {
         self.poll(self.settings.commands_per_write, host);
     }
 
-    /// Consumes one command; false if it stops consumption with an error. The command is read anew every time, since
-    /// software may have replaced one that was refused.
-    fn consume_one<H: Host + ?Sized>(&mut self, host: &mut H) -> bool {
+    /// Consumes one command of CMDQ, or stops at it with an error.
+    fn consume_legacy<H: Host + ?Sized>(&mut self, host: &mut H) {
         let queue = self.registers.command_queue(&self.features);
-        let position = self.registers.position(Reg::CmdqCons);
+        let (prod, cons) = (self.registers.position(Reg::CmdqProd), self.registers.position(Reg::CmdqCons));
+        match self.run_one(Source::Legacy, &queue, cons, host) {
+            Ok(command) => {
+                self.registers.put(Reg::CmdqCons, queue_index::POSITION, queue.next(cons).into());
+                self.passed(&command, queue.is_full(prod, cons), host);
+            }
+            Err(error) => {
+                // ERR is set before GERROR tells of it.
+                self.registers.put(Reg::CmdqCons, queue_index::ERR, error_code(error).into());
+                self.raise(gerror::CMDQ_ERR, host);
+            }
+        }
+    }
+
+    /// Reads and executes the command at `position`. It is read anew every time, since software may have replaced one
+    /// that was refused.
+    pub(super) fn run_one<H: Host + ?Sized>(
+        &mut self,
+        source: Source,
+        queue: &Queue,
+        position: u32,
+        host: &mut H,
+    ) -> Result<Command, CommandError> {
         let address = queue.entry(position);
+        let refuse = |error: CommandError, host: &mut H| {
+            host.step(&Step::CommandError(error));
+            Err(error)
+        };
         let Ok(words) = read_words::<2, _>(host, address) else {
-            self.stop(CommandError::Abort, host);
-            return false;
+            return refuse(CommandError::Abort, host);
         };
         host.step(&Step::CommandFetch { index: queue.index(position), address, words });
         let Ok(command) = Command::decode(words, &self.features) else {
-            self.stop(CommandError::Illegal, host);
-            return false;
+            return refuse(CommandError::Illegal, host);
         };
+        if matches!(command, Command::Sync(_)) && core::mem::take(self.atc_timed_out(source)) {
+            return refuse(CommandError::AtcInvSync, host);
+        }
         host.step(&Step::Command(command));
-        self.execute(&command, host);
-        self.registers.put(Reg::CmdqCons, queue_index::POSITION, queue.next(position).into());
-        if let Command::Sync(signal) = command {
+        self.execute(source, &command, host);
+        Ok(command)
+    }
+
+    /// What follows once CONS has passed a command: signals, and the event that a full queue has room again.
+    pub(super) fn passed<H: Host + ?Sized>(&mut self, command: &Command, was_full: bool, host: &mut H) {
+        if let Command::Sync(signal) = *command {
             self.complete(signal, host);
         }
-        true
-    }
-
-    /// CMDQ_CONS.ERR is set before GERROR tells of it; CONS stays at the command.
-    fn stop<H: Host + ?Sized>(&mut self, error: CommandError, host: &mut H) {
-        host.step(&Step::CommandError(error));
-        let code = match error {
-            CommandError::Illegal => 1,
-            CommandError::Abort => 2,
-        };
-        self.registers.put(Reg::CmdqCons, queue_index::ERR, code);
-        self.raise(gerror::CMDQ_ERR, host);
-    }
-
-    fn execute<H: Host + ?Sized>(&mut self, command: &Command, host: &mut H) {
-        if let Some(letter) = self.scope(command) {
-            let scope = match self.settings.behaviour {
-                Behaviour::Natural => letter.relaxed(),
-                Behaviour::Strict => letter,
-            };
-            let effect = self.caches.iotlb.invalidate(&scope, &letter, command, host);
-            self.caches.tables.invalidate(&scope, command, host);
-            host.step(&Step::Invalidated { by: *command, scanned: effect.scanned, dropped: effect.dropped });
-            return;
+        if was_full && self.features.sev {
+            host.send_event();
         }
+    }
+
+    /// Whether an earlier CMD_ATC_INV of this queue timed out, and no CMD_SYNC has told yet.
+    fn atc_timed_out(&mut self, source: Source) -> &mut bool {
+        match source {
+            Source::Legacy => &mut self.atc_timed_out,
+            Source::Enhanced(index) => self.ecmdqs.atc_timed_out(index),
+        }
+    }
+
+    fn execute<H: Host + ?Sized>(&mut self, source: Source, command: &Command, host: &mut H) {
+        if let Some(letter) = self.scope(command) {
+            return self.invalidate(&letter, command, host);
+        }
+        let enabled = self.registers.is_set(Reg::Cr0, cr0::SMMUEN);
         match *command {
             Command::CfgiSte { .. }
             | Command::CfgiSteRange { .. }
             | Command::CfgiCd { .. }
             | Command::CfgiCdAll { .. } => self.caches.config.invalidate(command, host),
+            Command::AtcInv(invalidation) if enabled => {
+                let timed_out = host.invalidate_atc(&invalidation) == AtcCompletion::TimedOut;
+                *self.atc_timed_out(source) |= timed_out;
+            }
+            Command::PriResp { stream, substream, group, response } if enabled => {
+                host.respond_to_page_request(stream, substream, group, response);
+            }
             Command::Resume { stream, stag, action } => {
-                self.stalls.resume(stream, stag, action, &self.features)
+                self.stalls.resume(stream, stag, action, &self.features);
             }
             Command::StallTerm { stream } => self.stalls.terminate(stream),
             // Prefetching is optional, and every earlier command has completed when CMD_SYNC is reached.
@@ -99,14 +154,48 @@ impl<const N: usize> Smmu<N> {
         }
     }
 
+    /// Applies a TLBI to every cache in one pass each.
+    fn invalidate<H: Host + ?Sized>(&mut self, letter: &Scope, command: &Command, host: &mut H) {
+        let scope = self.applied(letter);
+        let effect = self.caches.iotlb.invalidate(&scope, letter, command, host);
+        self.caches.tables.invalidate(&scope, command, host);
+        host.step(&Step::Invalidated { by: *command, scanned: effect.scanned, dropped: effect.dropped });
+    }
+
+    /// What this device drops for a scope: all of it, or with [`Behaviour::Natural`] what an implementation drops that takes
+    /// hints for hints. Asking it about entries is the dry run of a command.
+    #[must_use]
+    pub fn applied(&self, letter: &Scope) -> Scope {
+        match self.settings.behaviour {
+            Behaviour::Natural => letter.relaxed(),
+            Behaviour::Strict => *letter,
+        }
+    }
+
     /// What a TLBI command names on this device now, to the letter; `None` for other commands. This is what
     /// [`Behaviour::Strict`] applies, and what a preview asks.
     #[must_use]
     pub fn scope(&self, command: &Command) -> Option<Scope> {
-        Scope::of(command, self.registers.is_set(Reg::Cr2, cr2::E2H), self.features.s2p)
+        Scope::of(command, self.registers.scope_control(&self.features))
     }
 
-    /// Signals the completion of CMD_SYNC, which CMDQ_CONS has passed already (§4.7.3).
+    /// Broadcast TLB maintenance by a PE, which reaches the SMMU if `IDR0.BTM` (§3.17): the TLBI instruction in the form
+    /// of the command that names the same entries. True if it had effect: not without BTM, not while `CR2.PTM` is 1, and
+    /// not for other commands.
+    ///
+    /// Entries of CDs with `ASET` = 1 need not go where an ASID is named, but do: sharing them is the guest's affair.
+    pub fn broadcast<H: Host + ?Sized>(&mut self, maintenance: &Command, host: &mut H) -> bool {
+        let ignored = !self.features.btm || self.registers.is_set(Reg::Cr2, cr2::PTM);
+        match self.scope(maintenance).filter(|_| !ignored) {
+            Some(letter) => {
+                self.invalidate(&letter, maintenance, host);
+                true
+            }
+            None => false,
+        }
+    }
+
+    /// Signals the completion of CMD_SYNC, which CONS has passed already (§4.7.3).
     fn complete<H: Host + ?Sized>(&mut self, signal: Signal, host: &mut H) {
         match signal {
             Signal::None => {}

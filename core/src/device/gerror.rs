@@ -27,6 +27,15 @@ const EVENTQ: Source = Source {
     aborted: gerror::MSI_EVENTQ_ABT_ERR,
 };
 
+const PRIQ: Source = Source {
+    line: Interrupt::Priq,
+    enable: irq_ctrl::PRIQ_IRQEN,
+    address: Reg::PriqIrqCfg0,
+    data: Reg::PriqIrqCfg1,
+    attributes: Reg::PriqIrqCfg2,
+    aborted: gerror::MSI_PRIQ_ABT_ERR,
+};
+
 const GERROR: Source = Source {
     line: Interrupt::Gerror,
     enable: irq_ctrl::GERROR_IRQEN,
@@ -54,6 +63,11 @@ impl<const N: usize> Smmu<N> {
     /// The event queue has become non-empty.
     pub(super) fn interrupt_eventq<H: Host + ?Sized>(&mut self, host: &mut H) {
         self.interrupt(&EVENTQ, host);
+    }
+
+    /// The PRI queue has something to tell.
+    pub(super) fn interrupt_priq<H: Host + ?Sized>(&mut self, host: &mut H) {
+        self.interrupt(&PRIQ, host);
     }
 
     fn interrupt<H: Host + ?Sized>(&mut self, source: &Source, host: &mut H) {

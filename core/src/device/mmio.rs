@@ -5,13 +5,15 @@ use super::queue::Queue;
 use crate::arch::addr::{Pa, low_mask};
 use crate::arch::bits::Field;
 use crate::arch::features::Features;
+use crate::cache::scope::Control;
+use crate::device::pri::PAGE_REQUEST_BYTES;
 use crate::env::Host;
 use crate::env::trace::Step;
 use crate::format::command::COMMAND_BYTES;
 use crate::format::event::EVENT_BYTES;
 use crate::format::regs::{
-    self, Guard, Kind, Needs, REGISTERS, Reg, Register, SIZE_BYTES, cr0, cr1, cr2, gbpa, gerror, irq_ctrl,
-    queue_base, queue_index, strtab,
+    self, Guard, Kind, Needs, PAGE_BYTES, REGISTERS, Reg, Register, SIZE_BYTES, VATOS_PAGE, atos, cr0, cr1,
+    cr2, gbpa, gerror, irq_cfg2, irq_ctrl, queue_base, queue_index, strtab,
 };
 use crate::walk::structures::StreamTable;
 
@@ -51,6 +53,29 @@ impl Registers {
                     Reg::Idr3 => features.idr(3) as u64,
                     Reg::Idr4 => features.idr(4) as u64,
                     Reg::Idr5 => features.idr(5) as u64,
+                    Reg::Idr6 => features.idr(6) as u64,
+                    // Participation in broadcasts is the guest's to ask for.
+                    Reg::Cr2 if features.btm => cr2::PTM.mask(),
+                    Reg::StrtabBase => match features.tables_preset {
+                        Some(preset) => preset.base & row.bits,
+                        None => row.reset,
+                    },
+                    Reg::StrtabBaseCfg => match features.tables_preset {
+                        Some(preset) => preset.config as u64 & row.bits,
+                        None => row.reset,
+                    },
+                    Reg::CmdqBase => match features.queues_preset {
+                        Some(preset) => preset.command & row.bits,
+                        None => row.reset,
+                    },
+                    Reg::EventqBase => match features.queues_preset {
+                        Some(preset) => preset.event & row.bits,
+                        None => row.reset,
+                    },
+                    Reg::PriqBase => match features.queues_preset {
+                        Some(preset) if features.pri => preset.pri & row.bits,
+                        _ => row.reset,
+                    },
                     Reg::Iidr => features.iidr as u64,
                     Reg::Aidr => features.aidr() as u64,
                     _ => row.reset,
@@ -131,6 +156,24 @@ impl Registers {
         self.queue(Reg::EventqBase, features, features.eventqs, EVENT_BYTES)
     }
 
+    /// The PRI queue.
+    #[must_use]
+    pub fn pri_queue(&self, features: &Features) -> Queue {
+        self.queue(Reg::PriqBase, features, features.priqs, PAGE_REQUEST_BYTES)
+    }
+
+    /// What invalidations depend on.
+    #[must_use]
+    pub fn scope_control(&self, features: &Features) -> Control {
+        let wildcard = self.field(Reg::Cr0, cr0::VMW) as u8;
+        Control {
+            e2h: self.is_set(Reg::Cr2, cr2::E2H),
+            has_vmid: features.s2p,
+            // 5 to 7 are reserved and behave as 0.
+            vmid_wildcard: if wildcard <= 4 { wildcard } else { 0 },
+        }
+    }
+
     fn queue(&self, base: Reg, features: &Features, limit: u8, entry_bytes: u64) -> Queue {
         let value = self.get(base);
         let address = value & queue_base::ADDR.mask() & low_mask(features.oas_bits.into());
@@ -152,16 +195,19 @@ impl Registers {
             Guard::EventqDisabled => self.is_off(Reg::Cr0, Reg::Cr0ack, cr0::EVENTQEN),
             Guard::GerrorIrqDisabled => self.is_off(Reg::IrqCtrl, Reg::IrqCtrlack, irq_ctrl::GERROR_IRQEN),
             Guard::EventqIrqDisabled => self.is_off(Reg::IrqCtrl, Reg::IrqCtrlack, irq_ctrl::EVENTQ_IRQEN),
+            Guard::PriqDisabled => self.is_off(Reg::Cr0, Reg::Cr0ack, cr0::PRIQEN),
+            Guard::PriqIrqDisabled => self.is_off(Reg::IrqCtrl, Reg::IrqCtrlack, irq_ctrl::PRIQ_IRQEN),
         }
     }
 
     /// CR1's two groups of fields have a guard each.
-    fn merge_cr1(&self, value: u64) -> u64 {
+    fn merge_cr1(&self, value: u64, ecmdqs_off: bool) -> u64 {
         let mut merged = self.get(Reg::Cr1);
         if self.permits(Reg::Cr2.row()) {
             merged = cr1::TABLE.put(merged, cr1::TABLE.get(value));
         }
-        if self.permits(Reg::CmdqBase.row()) && self.permits(Reg::EventqBase.row()) {
+        let queues = [Reg::CmdqBase, Reg::EventqBase, Reg::PriqBase];
+        if ecmdqs_off && queues.into_iter().all(|queue| self.permits(queue.row())) {
             merged = cr1::QUEUE.put(merged, cr1::QUEUE.get(value));
         }
         merged
@@ -173,26 +219,67 @@ fn implemented(row: &Register, features: &Features) -> u64 {
     let exists = match row.needs {
         Needs::Nothing => true,
         Needs::Msi => features.msi,
+        Needs::Pri => features.pri,
+        Needs::PriMsi => features.pri && features.msi,
+        Needs::Atos => features.atos,
+        Needs::Vatos => features.vatos,
         Needs::Absent => false,
     };
     if !exists {
         return 0;
     }
+    let without = |present: bool, fields: &[Field]| {
+        if present { 0 } else { fields.iter().fold(0, |mask, field| mask | field.mask()) }
+    };
     let absent = match row.id {
-        Reg::Gerror | Reg::Gerrorn if !features.msi => gerror::MSI,
-        Reg::Cr2 if !features.hyp => cr2::E2H.mask(),
-        Reg::StrtabBaseCfg if !features.two_level_stream_table => strtab::FMT.mask() | strtab::SPLIT.mask(),
+        Reg::Cr0 | Reg::Cr0ack => {
+            without(features.pri, &[cr0::PRIQEN])
+                | without(features.ats, &[cr0::ATSCHK])
+                | without(features.vmw, &[cr0::VMW])
+        }
+        Reg::Cr2 => {
+            without(features.hyp, &[cr2::E2H])
+                | without(features.btm, &[cr2::PTM])
+                | without(features.atsrecerr, &[cr2::REC_CFG_ATS])
+        }
+        Reg::IrqCtrl | Reg::IrqCtrlack => without(features.pri, &[irq_ctrl::PRIQ_IRQEN]),
+        Reg::Gerror | Reg::Gerrorn => {
+            let msi = [gerror::MSI_CMDQ_ABT_ERR, gerror::MSI_EVENTQ_ABT_ERR, gerror::MSI_GERROR_ABT_ERR];
+            without(features.msi, &msi)
+                | without(features.pri, &[gerror::PRIQ_ABT_ERR])
+                | without(features.pri && features.msi, &[gerror::MSI_PRIQ_ABT_ERR])
+                | without(features.ecmdq.is_some(), &[gerror::CMDQP_ERR])
+        }
+        Reg::PriqIrqCfg2 => without(features.msi, &[irq_cfg2::MEMATTR, irq_cfg2::SH]),
+        Reg::StrtabBaseCfg => without(features.two_level_stream_table, &[strtab::FMT, strtab::SPLIT]),
+        Reg::GatosSid | Reg::VatosSid => {
+            let beyond = |field: Field, bits: u8| field.put(0, !low_mask(bits.into()));
+            beyond(atos::STREAMID, features.sidsize)
+                | beyond(atos::SUBSTREAMID, features.ssidsize)
+                | without(features.ssidsize != 0, &[atos::SSID_VALID])
+        }
+        Reg::VatosSel if !features.vmid16 => 0xff00,
         _ => 0,
     };
     row.bits & !absent
 }
 
-fn check_access(offset: u32, size: usize) -> Result<(), RegisterError> {
+/// Whether a write to `row` can ever have effect on an SMMU with `features`.
+fn is_writable(row: &Register, features: &Features) -> bool {
+    let preset = match row.id {
+        Reg::StrtabBase | Reg::StrtabBaseCfg => features.tables_preset.is_some(),
+        Reg::CmdqBase | Reg::EventqBase | Reg::PriqBase => features.queues_preset.is_some(),
+        _ => false,
+    };
+    row.kind == Kind::ReadWrite && !preset
+}
+
+fn check_access(offset: u32, size: usize, window_bytes: u32) -> Result<(), RegisterError> {
     if size != 4 && size != 8 {
         Err(RegisterError::InvalidSize)
     } else if !offset.is_multiple_of(size as u32) {
         Err(RegisterError::Unaligned)
-    } else if offset >= SIZE_BYTES {
+    } else if offset >= window_bytes {
         Err(RegisterError::InvalidRegister)
     } else {
         Ok(())
@@ -200,6 +287,31 @@ fn check_access(offset: u32, size: usize) -> Result<(), RegisterError> {
 }
 
 impl<const N: usize> Smmu<N> {
+    /// Bytes of the register window: pages 0 and 1, then the VATOS page and the command queue control pages, if any.
+    #[must_use]
+    pub fn window_bytes(&self) -> u32 {
+        self.first_control_page() + self.control_pages() * PAGE_BYTES
+    }
+
+    /// Where the command queue control pages begin: behind the VATOS page, if there is one.
+    pub(super) fn first_control_page(&self) -> u32 {
+        if self.features.vatos {
+            SIZE_BYTES + (u32::from(self.features.ba_vatos) + 1) * PAGE_BYTES
+        } else {
+            SIZE_BYTES
+        }
+    }
+
+    /// The row of the register at `offset`, if there is one.
+    fn row(&self, offset: u32) -> Option<&'static Register> {
+        if offset < SIZE_BYTES {
+            return regs::find(offset);
+        }
+        let page = SIZE_BYTES + u32::from(self.features.ba_vatos) * PAGE_BYTES;
+        let inside = offset.checked_sub(page).filter(|inside| self.features.vatos && *inside < PAGE_BYTES)?;
+        regs::find(VATOS_PAGE + inside)
+    }
+
     /// Reads 4 or 8 bytes of the register window at `offset` from page 0, little-endian.
     ///
     /// Undefined offsets read 0. 64-bit registers can be read whole or in halves; an 8-byte read of two 32-bit
@@ -208,12 +320,12 @@ impl<const N: usize> Smmu<N> {
     /// # Errors
     /// [`RegisterError`]; `data` is then unchanged.
     pub fn read(&self, offset: u32, data: &mut [u8]) -> Result<(), RegisterError> {
-        check_access(offset, data.len())?;
-        for (word, at) in data.chunks_mut(4).zip([offset, offset + 4]) {
-            let value = regs::find(at).map_or(0, |row| {
-                let row_offset = at & (row.width - 1) & 4;
-                self.registers.get(row.id) >> (8 * row_offset)
-            });
+        check_access(offset, data.len(), self.window_bytes())?;
+        for (word, at) in data.chunks_mut(4).zip([offset, offset.wrapping_add(4)]) {
+            let value = match self.row(at) {
+                Some(row) => self.registers.get(row.id) >> (8 * (at & (row.width - 1) & 4)),
+                None => self.read_ecmdq(at).into(),
+            };
             for (byte, value) in word.iter_mut().zip(value.to_le_bytes()) {
                 *byte = value;
             }
@@ -235,15 +347,15 @@ impl<const N: usize> Smmu<N> {
         data: &[u8],
         host: &mut H,
     ) -> Result<(), RegisterError> {
-        check_access(offset, data.len())?;
+        check_access(offset, data.len(), self.window_bytes())?;
         let value = data.iter().rev().fold(0, |value, byte| value << 8 | u64::from(*byte));
         host.step(&Step::RegisterWrite { offset, size: data.len() as u8, value });
-        match regs::find(offset) {
+        match self.row(offset) {
             Some(row) if row.width == 8 && data.len() == 8 => self.write_row(row, value, u64::MAX, host),
-            row => {
-                self.write_half(row, offset, value as u32, host);
+            _ => {
+                self.write_half(offset, value as u32, host);
                 if data.len() == 8 {
-                    self.write_half(regs::find(offset + 4), offset + 4, (value >> 32) as u32, host);
+                    self.write_half(offset.wrapping_add(4), (value >> 32) as u32, host);
                 }
             }
         }
@@ -251,22 +363,19 @@ impl<const N: usize> Smmu<N> {
     }
 
     /// Writes 32 bits: a whole 32-bit register or half of a 64-bit one.
-    fn write_half<H: Host + ?Sized>(
-        &mut self,
-        row: Option<&Register>,
-        offset: u32,
-        value: u32,
-        host: &mut H,
-    ) {
-        if let Some(row) = row {
-            let shift = 8 * (offset & (row.width - 1) & 4);
-            self.write_row(row, u64::from(value) << shift, 0xffff_ffff << shift, host);
+    fn write_half<H: Host + ?Sized>(&mut self, offset: u32, value: u32, host: &mut H) {
+        match self.row(offset) {
+            Some(row) => {
+                let shift = 8 * (offset & (row.width - 1) & 4);
+                self.write_row(row, u64::from(value) << shift, 0xffff_ffff << shift, host);
+            }
+            None => self.write_ecmdq(offset, value, host),
         }
     }
 
     /// Writes the bits of `mask`.
     fn write_row<H: Host + ?Sized>(&mut self, row: &Register, value: u64, mask: u64, host: &mut H) {
-        if row.kind == Kind::ReadOnly || !self.registers.permits(row) {
+        if !is_writable(row, &self.features) || !self.registers.permits(row) {
             return;
         }
         let bits = implemented(row, &self.features) & mask;
@@ -274,7 +383,7 @@ impl<const N: usize> Smmu<N> {
         let new = old & !mask | value & bits;
         match row.id {
             Reg::Cr0 => self.write_cr0(old, new, host),
-            Reg::Cr1 => self.registers.set(Reg::Cr1, self.registers.merge_cr1(new)),
+            Reg::Cr1 => self.registers.set(Reg::Cr1, self.registers.merge_cr1(new, self.ecmdqs_are_off())),
             Reg::Cr2 => {
                 // STEs are remembered with the StreamWorld that E2H gives them.
                 if cr2::E2H.get(old ^ new) != 0 {
@@ -300,6 +409,7 @@ impl<const N: usize> Smmu<N> {
                 self.registers.set(Reg::CmdqProd, new);
                 self.consume(host);
             }
+            Reg::GatosCtrl | Reg::VatosCtrl => self.run_atos(row.id, new, host),
             Reg::EventqCons => {
                 self.registers.set(Reg::EventqCons, new);
                 self.record_waiting(host);

@@ -1,8 +1,12 @@
 //! The device: registers, queues and caches wired together. Wiring, no arithmetic.
 
+mod atos;
+mod ats;
 mod commands;
+mod ecmdq;
 mod gerror;
 mod mmio;
+mod pri;
 pub mod queue;
 mod record;
 mod stall;
@@ -10,6 +14,7 @@ mod state;
 mod translate;
 
 use crate::arch::addr::{Granule, Iova, Ipa, Level, Pa};
+use crate::arch::attributes::{Attributes, MemoryType, Shareability};
 use crate::arch::entry::{Entry, Space, TableEntry};
 use crate::arch::features::{ConfigError, Features};
 use crate::arch::id::{Stag, StreamId, SubstreamId};
@@ -22,9 +27,12 @@ use crate::format::event::EventKind;
 use crate::format::ste::Ste;
 use crate::walk::Keep;
 use crate::walk::permission::Access;
+use ecmdq::Ecmdqs;
 use stall::Stalls;
 
+pub use ats::{AtsGrant, AtsRefusal};
 pub use mmio::{RegisterError, Registers};
+pub use pri::{PageRequest, PageRequestOutcome};
 pub use stall::Resumed;
 pub use state::State;
 
@@ -123,6 +131,9 @@ pub struct Smmu<const N: usize> {
     registers: Registers,
     caches: Caches<N>,
     stalls: Stalls,
+    ecmdqs: Ecmdqs,
+    /// CMD_ATC_INV of CMDQ has timed out, and no CMD_SYNC has told yet.
+    atc_timed_out: bool,
 }
 
 impl<const N: usize> Smmu<N> {
@@ -164,6 +175,8 @@ impl<const N: usize> Smmu<N> {
                 keeps_tables: settings.walk_cache,
             },
             stalls: Stalls::new(),
+            ecmdqs: Ecmdqs::new(),
+            atc_timed_out: false,
         }
     }
 
@@ -208,6 +221,8 @@ impl<const N: usize> Smmu<N> {
     pub fn reset(&mut self) {
         self.registers = Registers::new(&self.features);
         self.stalls = Stalls::new();
+        self.ecmdqs = Ecmdqs::new();
+        self.atc_timed_out = false;
         self.drop_caches();
     }
 
@@ -302,13 +317,27 @@ pub struct Transaction {
     pub privileged: bool,
     /// `InD`, as it arrives; ignored for writes.
     pub instruction: bool,
+    /// Memory type, as it arrives.
+    pub memory: MemoryType,
+    /// Shareability, as it arrives.
+    pub sh: Shareability,
 }
 
 impl Transaction {
-    /// An unprivileged data read without SubstreamID.
+    /// An unprivileged data read without SubstreamID, and with the attributes of a client that has none: Write-Back,
+    /// Non-shareable.
     #[must_use]
     pub const fn read(stream: StreamId, address: Iova) -> Self {
-        Self { stream, substream: None, address, access: Access::Read, privileged: false, instruction: false }
+        Self {
+            stream,
+            substream: None,
+            address,
+            access: Access::Read,
+            privileged: false,
+            instruction: false,
+            memory: MemoryType::WRITE_BACK,
+            sh: Shareability::NonShareable,
+        }
     }
 
     /// An unprivileged write without SubstreamID.
@@ -344,6 +373,8 @@ pub struct Translation {
     pub pa: Pa,
     /// Bytes from `pa` on that the same translation covers, at least 1: an access that is longer goes on with another.
     pub span: u64,
+    /// The attributes with which the access goes on.
+    pub attributes: Attributes,
 }
 
 /// How an access ends that goes nowhere.

@@ -2,6 +2,7 @@
 
 use super::{Registers, Settings, Smmu};
 use crate::arch::features::{ConfigError, Features};
+use crate::device::ecmdq::Ecmdqs;
 use crate::device::stall::Stalls;
 use crate::format::regs::{REGISTERS, Reg};
 
@@ -16,6 +17,8 @@ pub struct State {
     features: Features,
     registers: Registers,
     stalls: Stalls,
+    ecmdqs: Ecmdqs,
+    atc_timed_out: bool,
 }
 
 impl State {
@@ -40,6 +43,8 @@ impl<const N: usize> Smmu<N> {
             features: self.features,
             registers: self.registers.clone(),
             stalls: self.stalls.clone(),
+            ecmdqs: self.ecmdqs.clone(),
+            atc_timed_out: self.atc_timed_out,
         }
     }
 
@@ -54,6 +59,8 @@ impl<const N: usize> Smmu<N> {
         let mut smmu = Self::new(state.features, settings)?;
         smmu.registers = state.registers.clone();
         smmu.stalls = state.stalls.clone();
+        smmu.ecmdqs = state.ecmdqs.clone();
+        smmu.atc_timed_out = state.atc_timed_out;
         Ok(smmu)
     }
 }

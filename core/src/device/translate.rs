@@ -1,54 +1,65 @@
 //! A transaction's way through the SMMU, in the order of §3.3 and §7.3.22.
 
 use super::{Response, Smmu, Terminated, Transaction, Translation};
-use crate::arch::addr::Stage;
-use crate::arch::addr::{Pa, low_mask};
+use crate::arch::addr::{Pa, Stage, low_mask};
+use crate::arch::attributes::{Attributes, MemoryType, Shareability};
 use crate::arch::entry::{Entry, Space};
 use crate::arch::fault::{Class, Fault, Place};
 use crate::arch::features::Features;
-use crate::arch::id::Asid;
+use crate::arch::id::{Asid, Stag};
 use crate::env::Host;
 use crate::env::memory::Memory;
 use crate::env::trace::{Step, Trace};
 use crate::format::cd::Cd;
 use crate::format::event::{Event, EventKind, Requester};
 use crate::format::regs::{Reg, cr0, cr2, gbpa};
-use crate::format::ste::{Overrides, Ste, Stream};
+use crate::format::ste::{Overrides, Stage2, Ste, Stream};
 use crate::walk::geometry::select;
 use crate::walk::permission::{Access, Demand};
 use crate::walk::structures::{Context, StreamTable, context};
-use crate::walk::{Forget, Keep, ReadOnly, Walk, second_space};
+use crate::walk::{Forget, Keep, ReadOnly, Walk, second_memory, second_space};
 
 /// What the registers say about translation.
-struct Control {
+pub(super) struct Control {
     enabled: bool,
     bypass_aborts: bool,
-    records_bad_stream: bool,
-    e2h: bool,
-    table: StreamTable,
+    bypass: Overrides,
+    pub(super) records_bad_stream: bool,
+    pub(super) e2h: bool,
+    pub(super) table: StreamTable,
+}
+
+/// A transaction that goes through.
+pub(super) struct Passage {
+    /// What translated it, unless it bypassed both stages.
+    pub(super) entry: Option<Entry>,
+    /// Its address, as `entry` knows it.
+    pub(super) input: u64,
+    translation: Translation,
 }
 
 /// A transaction that does not go through.
-struct Failure {
+#[derive(Clone, Copy)]
+pub(super) struct Failure {
     /// What failed; `None` for an abort without a record.
-    fault: Option<Fault>,
+    pub(super) fault: Option<Fault>,
     /// The transaction after the overrides of the STE, as far as they are known.
-    demand: Demand,
+    pub(super) demand: Demand,
     /// What `CD.{A,R,S}` or `STE.{S2R,S2S}` make of it.
-    rule: Rule,
+    pub(super) rule: Rule,
 }
 
 /// `A`, `R` and `S` (§5.5).
 #[derive(Clone, Copy)]
-struct Rule {
-    abort: bool,
-    record: bool,
-    stall: bool,
+pub(super) struct Rule {
+    pub(super) abort: bool,
+    pub(super) record: bool,
+    pub(super) stall: bool,
 }
 
 impl Rule {
     /// Faults that nothing rules over abort and are recorded.
-    const FIRM: Self = Self { abort: true, record: true, stall: false };
+    pub(super) const FIRM: Self = Self { abort: true, record: true, stall: false };
 }
 
 impl<const N: usize> Smmu<N> {
@@ -66,8 +77,8 @@ impl<const N: usize> Smmu<N> {
         host: &mut H,
     ) -> Result<Translation, Terminated> {
         let control = self.control();
-        match resolve(&self.features, &control, transaction, &mut self.caches, host) {
-            Ok(translation) => Ok(translation),
+        match resolve(&self.features, &control, transaction, transaction.demand(), &mut self.caches, host) {
+            Ok(passage) => Ok(passage.translation),
             Err(failure) => Err(self.terminate(transaction, &failure, host)),
         }
     }
@@ -83,25 +94,27 @@ impl<const N: usize> Smmu<N> {
         memory: &M,
     ) -> Result<Translation, Terminated> {
         let control = self.control();
-        resolve(&self.features, &control, transaction, &mut Forget, &mut ReadOnly(memory)).map_err(
-            |failure| {
-                let kind = failure.fault.and_then(|fault| EventKind::of(&fault));
-                let Rule { abort, record, stall } = failure.rule;
-                let response = match () {
-                    () if stall => Response::Stalled(crate::arch::id::Stag(0)),
-                    () if abort => Response::Abort,
-                    () => Response::RazWi,
-                };
-                Terminated { response, event: kind.filter(|_| record || stall) }
-            },
-        )
+        let (demand, host) = (transaction.demand(), &mut ReadOnly(memory));
+        let result = resolve(&self.features, &control, transaction, demand, &mut Forget, host);
+        result.map(|passage| passage.translation).map_err(|failure| {
+            let kind = failure.fault.and_then(|fault| EventKind::of(&fault));
+            let Rule { abort, record, stall } = failure.rule;
+            let response = match () {
+                () if stall => Response::Stalled(Stag(0)),
+                () if abort => Response::Abort,
+                () => Response::RazWi,
+            };
+            Terminated { response, event: kind.filter(|_| record || stall) }
+        })
     }
 
-    fn control(&self) -> Control {
+    pub(super) fn control(&self) -> Control {
         let registers = &self.registers;
+        let bypass = registers.get(Reg::Gbpa);
         Control {
             enabled: registers.is_set(Reg::Cr0, cr0::SMMUEN),
-            bypass_aborts: registers.is_set(Reg::Gbpa, gbpa::ABORT),
+            bypass_aborts: gbpa::ABORT.get(bypass) != 0,
+            bypass: Overrides::from_gbpa(bypass, &self.features),
             records_bad_stream: registers.is_set(Reg::Cr2, cr2::RECINVSID),
             e2h: registers.is_set(Reg::Cr2, cr2::E2H),
             table: registers.stream_table(&self.features),
@@ -110,7 +123,7 @@ impl<const N: usize> Smmu<N> {
 
     /// Ends or holds a failed transaction.
     #[cold]
-    fn terminate<H: Host + ?Sized>(
+    pub(super) fn terminate<H: Host + ?Sized>(
         &mut self,
         transaction: &Transaction,
         failure: &Failure,
@@ -146,55 +159,98 @@ impl<const N: usize> Smmu<N> {
     }
 }
 
+impl Transaction {
+    /// What the transaction needs, as it arrives.
+    pub(super) const fn demand(&self) -> Demand {
+        Demand {
+            access: self.access,
+            privileged: self.privileged,
+            instruction: self.instruction && matches!(self.access, Access::Read),
+            asks: false,
+        }
+    }
+
+    /// Memory type and shareability after the overrides of the STE or GBPA.
+    fn incoming(&self, overrides: &Overrides) -> (MemoryType, Shareability) {
+        let memory = overrides.memory_type.map_or(self.memory, MemoryType::from_stage2);
+        let memory = overrides.allocation.map_or(memory, |hints| memory.with_allocation(hints));
+        (memory, overrides.shareability.map_or(self.sh, Shareability::from_sh))
+    }
+
+    /// The attributes of a transaction that no stage translates (§13.1.2).
+    pub(super) fn attributes(&self, overrides: &Overrides, demand: Demand) -> Attributes {
+        let (memory, sh) = self.incoming(overrides);
+        attributes(memory, sh, demand)
+    }
+
+    /// The attributes of a transaction that stage 2 alone translates (§13.1.4).
+    pub(super) fn through_stage2(
+        &self,
+        overrides: &Overrides,
+        demand: Demand,
+        entry: &Entry,
+        s2: &Stage2,
+    ) -> Attributes {
+        let (memory, sh) = self.incoming(overrides);
+        attributes(second_memory(memory, entry.memory_s2, s2), sh.combine(entry.sh), demand)
+    }
+}
+
+fn attributes(memory: MemoryType, sh: Shareability, demand: Demand) -> Attributes {
+    let Demand { privileged, instruction, .. } = demand;
+    Attributes { memory, sh: sh.of(memory), privileged, instruction }
+}
+
 /// The whole procedure, with or without memory of earlier transactions.
-fn resolve<H: Memory + Trace + ?Sized, K: Keep>(
+pub(super) fn resolve<H: Memory + Trace + ?Sized, K: Keep>(
     features: &Features,
     control: &Control,
     transaction: &Transaction,
+    incoming: Demand,
     kept: &mut K,
     host: &mut H,
-) -> Result<Translation, Failure> {
-    let incoming = Demand {
-        access: transaction.access,
-        privileged: transaction.privileged,
-        instruction: transaction.instruction && transaction.access == Access::Read,
-    };
+) -> Result<Passage, Failure> {
     let fail = |fault: Option<Fault>, demand: Demand, rule: Rule| Failure { fault, demand, rule };
     let firm = |fault: Fault| fail(Some(fault), incoming, Rule::FIRM);
     let address = transaction.address.0;
     let physical = low_mask(features.oas_bits.into());
+    let bypass = |overrides: &Overrides, demand: Demand| {
+        let attributes = transaction.attributes(overrides, demand);
+        let span = (physical - address).saturating_add(1);
+        Passage {
+            entry: None,
+            input: address,
+            translation: Translation { pa: Pa(address), span, attributes },
+        }
+    };
 
     if !control.enabled {
         let refused = control.bypass_aborts || address > physical;
-        return if refused { Err(fail(None, incoming, Rule::FIRM)) } else { Ok(bypass(address, physical)) };
+        let demand = apply(&control.bypass, incoming);
+        return if refused {
+            Err(fail(None, demand, Rule::FIRM))
+        } else {
+            Ok(bypass(&control.bypass, demand))
+        };
     }
 
     // The stream table entry.
     let mut walk = Walk { features, host, kept, demand: incoming };
-    let ste = match walk.kept.find_ste(transaction.stream) {
-        Some(ste) => ste,
-        None => {
-            let ste =
-                walk.fetch_ste(&control.table, transaction.stream, control.e2h).map_err(
-                    |fault| match fault {
-                        Fault::BadStreamId if !control.records_bad_stream => fail(None, incoming, Rule::FIRM),
-                        fault => firm(fault),
-                    },
-                )?;
-            walk.kept.keep_ste(transaction.stream, &ste);
-            ste
-        }
-    };
+    let ste = walk.ste(&control.table, transaction.stream, control.e2h).map_err(|fault| match fault {
+        Fault::BadStreamId if !control.records_bad_stream => fail(None, incoming, Rule::FIRM),
+        fault => firm(fault),
+    })?;
     let stream = match &ste {
         Ste::Abort => return Err(fail(None, incoming, Rule::FIRM)),
         Ste::Bypass(overrides) => {
-            if transaction.substream.is_some() {
-                return Err(firm(Fault::BadSubstreamId));
-            }
-            if address > physical {
-                return Err(fail(Some(Fault::BypassAddrSize), apply(overrides, incoming), Rule::FIRM));
-            }
-            return Ok(bypass(address, physical));
+            let demand = apply(overrides, incoming);
+            return if transaction.substream.is_some() {
+                Err(firm(Fault::BadSubstreamId))
+            } else if address > physical {
+                Err(fail(Some(Fault::BypassAddrSize), demand, Rule::FIRM))
+            } else {
+                Ok(bypass(overrides, demand))
+            };
         }
         Ste::Translate(stream) => stream,
     };
@@ -205,16 +261,10 @@ fn resolve<H: Memory + Trace + ?Sized, K: Keep>(
     let base = Space { world: stream.world, stage: Stage::S1, vmid: stream.vmid, asid: Asid(0), aset: false };
     let cd = match context(stream, transaction.substream).map_err(firm)? {
         Context::Bypass => None,
-        Context::Cd(substream) => Some(match walk.kept.find_cd(transaction.stream, substream) {
-            Some(cd) => cd,
-            None => {
-                let cd = walk
-                    .fetch_cd(stream, transaction.stream, substream, &base)
-                    .map_err(|fault| fail(Some(fault), demand, rule(&fault, stream, None)))?;
-                walk.kept.keep_cd(transaction.stream, substream, &cd);
-                cd
-            }
-        }),
+        Context::Cd(index) => {
+            let cd = walk.cd(stream, transaction.stream, index, &base);
+            Some(cd.map_err(|fault| fail(Some(fault), demand, rule(&fault, stream, None)))?)
+        }
     };
     let cd = cd.as_ref();
     let refuse = |fault: Fault| fail(Some(fault), demand, rule(&fault, stream, cd));
@@ -232,21 +282,32 @@ fn resolve<H: Memory + Trace + ?Sized, K: Keep>(
                 return Err(refuse(Fault::BypassAddrSize));
             }
             if stream.s2.is_none() {
-                return Ok(bypass(address, physical));
+                return Ok(bypass(&stream.overrides, demand));
             }
             (second_space(&base), address)
         }
     };
-    if let Some(entry) = walk.kept.find(&space, input, walk.host) {
-        // Writing through a writable-clean entry needs a walk that marks its descriptor dirty.
-        if !(entry.clean && demand.writes()) {
+    // Writing through a writable-clean entry needs a walk that marks its descriptor dirty.
+    let found = walk.kept.find(&space, input, walk.host).filter(|entry| !(entry.clean && demand.writes()));
+    let entry = match found {
+        Some(entry) => {
             check(&entry, demand, input).map_err(refuse)?;
-            return Ok(through(&entry, input));
+            entry
         }
-    }
-    let entry = walk.translate(stream, cd, &space, input).map_err(refuse)?;
-    walk.kept.keep(&entry, walk.host);
-    Ok(through(&entry, input))
+        None => {
+            let entry = walk.translate(stream, cd, &space, input).map_err(refuse)?;
+            walk.kept.keep(&entry, walk.host);
+            entry
+        }
+    };
+    let attributes = match (&entry.s1, &stream.s2) {
+        (None, Some(s2)) => transaction.through_stage2(&stream.overrides, demand, &entry, s2),
+        _ => attributes(entry.memory, entry.sh, demand),
+    };
+    let offset = input - entry.input;
+    let translation =
+        Translation { pa: entry.output.offset(offset), span: (1 << entry.log2_size) - offset, attributes };
+    Ok(Passage { entry: Some(entry), input, translation })
 }
 
 /// What a remembered translation allows: stage 1 decides first.
@@ -268,21 +329,10 @@ fn rule(fault: &Fault, stream: &Stream, cd: Option<&Cd>) -> Rule {
 }
 
 /// `PRIVCFG` and `INSTCFG`; a write is never an instruction fetch.
-fn apply(overrides: &Overrides, demand: Demand) -> Demand {
+pub(super) fn apply(overrides: &Overrides, demand: Demand) -> Demand {
     Demand {
         privileged: overrides.privileged.unwrap_or(demand.privileged),
         instruction: overrides.instruction.unwrap_or(demand.instruction) && demand.access == Access::Read,
         ..demand
     }
-}
-
-/// An address that no stage translates.
-const fn bypass(address: u64, last: u64) -> Translation {
-    Translation { pa: Pa(address), span: (last - address).saturating_add(1) }
-}
-
-/// An address that `entry` translates.
-fn through(entry: &Entry, input: u64) -> Translation {
-    let offset = input - entry.input;
-    Translation { pa: entry.output.offset(offset), span: (1 << entry.log2_size) - offset }
 }

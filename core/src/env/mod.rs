@@ -9,9 +9,11 @@ pub mod trace;
 
 use interrupt::{Interrupt, Interrupts};
 use memory::{Abort, Memory};
-use trace::{Step, Trace};
+use trace::{AtcCompletion, Step, Trace};
 
 use crate::arch::addr::Pa;
+use crate::arch::id::{StreamId, SubstreamId};
+use crate::format::command::{AtcInvalidation, PageResponse};
 
 /// All that a device needs during a call.
 pub trait Host: Memory + Interrupts + Trace {}
@@ -67,6 +69,20 @@ impl<M: ?Sized, I: ?Sized, T: Trace + ?Sized> Trace for Env<'_, M, I, T> {
     #[inline]
     fn step(&mut self, step: &Step) {
         self.trace.step(step);
+    }
+
+    fn invalidate_atc(&mut self, invalidation: &AtcInvalidation) -> AtcCompletion {
+        self.trace.invalidate_atc(invalidation)
+    }
+
+    fn respond_to_page_request(
+        &mut self,
+        stream: StreamId,
+        substream: Option<SubstreamId>,
+        group: u16,
+        response: PageResponse,
+    ) {
+        self.trace.respond_to_page_request(stream, substream, group, response);
     }
 
     #[inline]

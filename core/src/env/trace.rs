@@ -8,8 +8,8 @@ use crate::arch::addr::{Level, Pa, Stage};
 use crate::arch::entry::{Entry, TableEntry};
 use crate::arch::id::{Stag, StreamId, SubstreamId};
 use crate::env::interrupt::Interrupt;
-use crate::format::command::Command;
-use crate::format::event::Event;
+use crate::format::command::{AtcInvalidation, Command, PageResponse};
+use crate::format::event::{Event, PageHint};
 
 /// Why an invalidation leaves an entry alone: the first predicate that does not hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -43,6 +43,19 @@ pub enum CommandError {
     Illegal,
     /// CERROR_ABT: an external abort on the read of a command.
     Abort,
+    /// CERROR_ATC_INV_SYNC: an earlier CMD_ATC_INV timed out.
+    AtcInvSync,
+}
+
+/// How a device answered CMD_ATC_INV.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub enum AtcCompletion {
+    /// It did, or answered Unsupported Request: there is nothing to invalidate.
+    #[default]
+    Done,
+    /// It did not: the next CMD_SYNC reports CERROR_ATC_INV_SYNC.
+    TimedOut,
 }
 
 /// One step of the device.
@@ -194,6 +207,15 @@ pub enum Step {
     },
     /// An event was written to the event queue.
     Event(Event),
+    /// A page hint was written to the event queue.
+    PageHint(PageHint),
+    /// A page request was written to the PRI queue.
+    PageRequest {
+        /// Whose.
+        stream: StreamId,
+        /// Its 16 bytes.
+        words: [u64; 2],
+    },
     /// An event was lost: the queue was not writable.
     EventLost(Event),
     /// A transaction waits for CMD_RESUME.
@@ -221,6 +243,21 @@ pub enum Step {
 pub trait Trace {
     /// One step, in the order in which the device takes them.
     fn step(&mut self, step: &Step);
+
+    /// CMD_ATC_INV for a device behind the SMMU: the watcher passes it on, and says how the device answered.
+    fn invalidate_atc(&mut self, _invalidation: &AtcInvalidation) -> AtcCompletion {
+        AtcCompletion::Done
+    }
+
+    /// CMD_PRI_RESP for a device behind the SMMU.
+    fn respond_to_page_request(
+        &mut self,
+        _stream: StreamId,
+        _substream: Option<SubstreamId>,
+        _group: u16,
+        _response: PageResponse,
+    ) {
+    }
 
     /// Whether [`Step::Spare`] is worth the full scan that it costs.
     fn wants_spared(&self) -> bool {

@@ -38,6 +38,16 @@ pub mod field {
     pub const TTRNW: Field = Field::bit(108);
     /// `InputAddr`.
     pub const INPUTADDR: Field = Field::bits(191, 128);
+    /// `P`, `X`, `W` and `R` of F_BAD_ATS_TREQ.
+    pub const REQUESTED: Field = Field::bits(95, 92);
+    /// `InputAddr[63:12]` of F_BAD_ATS_TREQ and E_PAGE_REQUEST.
+    pub const PAGE: Field = Field::bits(191, 140);
+    /// `uX`, `uW` and `uR` of E_PAGE_REQUEST.
+    pub const HINT_UNPRIVILEGED: Field = Field::bits(99, 97);
+    /// `pX`, `pW` and `pR` of E_PAGE_REQUEST.
+    pub const HINT_PRIVILEGED: Field = Field::bits(103, 101);
+    /// `Span` of E_PAGE_REQUEST, in units of 4 KiB.
+    pub const HINT_SPAN: Field = Field::bits(115, 108);
     /// `IPA[51:12]`.
     pub const IPA: Field = Field::bits(243, 204);
     /// `FetchAddr[51:3]`.
@@ -157,6 +167,8 @@ impl EventKind {
             Fault::SteFetch(_) => Self::SteFetch,
             Fault::BadSte => Self::BadSte,
             Fault::SteAbort => return None,
+            Fault::BadAtsTreq => Self::BadAtsTreq,
+            Fault::TranslForbidden => Self::TranslForbidden,
             Fault::BadSubstreamId => Self::BadSubstreamId,
             Fault::StreamDisabled => Self::StreamDisabled,
             Fault::CdFetch(_) => Self::CdFetch,
@@ -217,7 +229,7 @@ impl Event {
         field::NUMBER.set(w, kind as u64);
         field::SID.set(w, from.stream.0.into());
         match self.fault {
-            Fault::StreamDisabled => {}
+            Fault::StreamDisabled | Fault::TranslForbidden => {}
             // The SubstreamID of this record is always valid, and SSV is RES0.
             Fault::BadSubstreamId => field::SSID.set(w, from.substream.unwrap_or_default().0.into()),
             _ => {
@@ -227,6 +239,17 @@ impl Event {
         }
         match self.fault {
             Fault::SteFetch(address) | Fault::CdFetch(address) => put_fetch_address(w, address),
+            Fault::BadAtsTreq => {
+                // R is always requested; NW = 0 requests W as well.
+                let requested = [from.privileged, from.instruction, !from.read, true];
+                let bits = requested.into_iter().rev().fold(0, |bits, bit| bits << 1 | u64::from(bit));
+                field::REQUESTED.set(w, bits);
+                field::PAGE.set(w, from.input.0 >> 12);
+            }
+            Fault::TranslForbidden => {
+                field::RNW.set(w, from.read.into());
+                field::INPUTADDR.set(w, from.input.0);
+            }
             Fault::WalkEabt(place, address) => {
                 put_place(w, from, Place { ipa: Ipa(0), ..place });
                 put_fetch_address(w, address);
@@ -250,6 +273,46 @@ impl Event {
     }
 }
 
+/// E_PAGE_REQUEST: a device expects to use these pages soon (§7.3.19). A hint, and no failure of anything.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub struct PageHint {
+    /// Which device.
+    pub stream: StreamId,
+    /// Which of its substreams.
+    pub substream: Option<SubstreamId>,
+    /// First address; its low 12 bits are not recorded.
+    pub address: Iova,
+    /// How many pages of 4 KiB, 0 to 255.
+    pub pages: u8,
+    /// Unprivileged read, write and execute.
+    pub unprivileged: [bool; 3],
+    /// Privileged read, write and execute.
+    pub privileged: [bool; 3],
+}
+
+impl PageHint {
+    /// The 32 bytes of the record.
+    #[must_use]
+    pub fn encode(&self) -> [u64; 4] {
+        let mut words = [0; 4];
+        let w = &mut words;
+        // Execute is the lowest bit, read the highest.
+        let bits = |[read, write, execute]: [bool; 3]| {
+            u64::from(execute) | u64::from(write) << 1 | u64::from(read) << 2
+        };
+        field::NUMBER.set(w, EventKind::PageRequest as u64);
+        field::SSV.set(w, self.substream.is_some().into());
+        field::SSID.set(w, self.substream.unwrap_or_default().0.into());
+        field::SID.set(w, self.stream.0.into());
+        field::HINT_UNPRIVILEGED.set(w, bits(self.unprivileged));
+        field::HINT_PRIVILEGED.set(w, bits(self.privileged));
+        field::HINT_SPAN.set(w, self.pages.into());
+        field::PAGE.set(w, self.address.0 >> 12);
+        words
+    }
+}
+
 fn put_fetch_address(words: &mut [u64; 4], address: Pa) {
     field::FETCHADDR.set(words, address.0 >> 3);
 }
@@ -268,7 +331,7 @@ fn put_place(words: &mut [u64; 4], from: &Requester, place: Place) {
 
 #[cfg(test)]
 mod tests {
-    use super::{Event, EventKind, Requester};
+    use super::{Event, EventKind, PageHint, Requester};
     use crate::arch::addr::{Iova, Ipa, Pa, Stage};
     use crate::arch::fault::{Class, Denied, Fault, Place};
     use crate::arch::id::{Stag, StreamId, SubstreamId};
@@ -294,6 +357,8 @@ mod tests {
             (Fault::BadSte, [head | 0x04, 0, 0, 0]),
             (Fault::StreamDisabled, [0x0123_4567_0000_0006, 0, 0, 0]),
             (Fault::BadSubstreamId, [0x0123_4567_abcd_e008, 0, 0, 0]),
+            (Fault::BadAtsTreq, [head | 0x05, 0x0000_0000_9000_0000, 0xfedc_ba98_7654_3000, 0]),
+            (Fault::TranslForbidden, [0x0123_4567_0000_0007, 0x0000_0008_0000_0000, input, 0]),
             (Fault::CdFetch(Pa(0x40)), [head | 0x09, 0, 0, 0x40]),
             (Fault::BadCd, [head | 0x0a, 0, 0, 0]),
             (
@@ -320,6 +385,19 @@ mod tests {
         let stalled =
             Event { fault: Fault::Translation(Place::INPUT), requester: FROM, stall: Some(Stag(0x1234)) };
         assert_eq!(stalled.encode().map(|w| w[1]), Some(0x0000_020a_8000_1234));
+    }
+
+    #[test]
+    fn known_bytes_of_a_page_hint() {
+        let hint = PageHint {
+            stream: StreamId(5),
+            substream: None,
+            address: Iova(0x1234_5fff),
+            pages: 0x12,
+            unprivileged: [true, true, false],
+            privileged: [true, false, true],
+        };
+        assert_eq!(hint.encode(), [0x0000_0005_0000_0024, 0x0001_20ac_0000_0000, 0x1234_5000, 0]);
     }
 
     #[test]

@@ -4,8 +4,12 @@
 
 use crate::arch::bits::Field;
 
-/// Bytes of the programming interface: two pages of 64 KiB.
+/// Bytes of pages 0 and 1, of 64 KiB each.
 pub const SIZE_BYTES: u32 = 0x2_0000;
+/// Bytes of a page.
+pub const PAGE_BYTES: u32 = 0x1_0000;
+/// Where the table below puts the VATOS page; `IDR2.BA_VATOS` says where it is.
+pub const VATOS_PAGE: u32 = 0x2_0000;
 
 /// Who may write a register.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,6 +37,10 @@ pub enum Guard {
     GerrorIrqDisabled,
     /// `EVENTQ_IRQEN` is 0 in IRQ_CTRL and IRQ_CTRLACK.
     EventqIrqDisabled,
+    /// `PRIQEN` is 0 in CR0 and CR0ACK, as written: SMMUEN does not mask it.
+    PriqDisabled,
+    /// `PRIQ_IRQEN` is 0 in IRQ_CTRL and IRQ_CTRLACK.
+    PriqIrqDisabled,
     /// CR1: `TABLE_*` while `SMMUEN` is 0, `QUEUE_*` while all queues are disabled.
     Cr1,
     /// GBPA: `Update` is 0 and the write has it 1.
@@ -47,7 +55,15 @@ pub enum Needs {
     Nothing,
     /// `IDR0.MSI`.
     Msi,
-    /// A feature that this model does not have: `IDR0.PRI`, `IDR0.ATOS`, `IDR0.VATOS`, `IDR3.MPAM`, `IDR1.ECMDQ`.
+    /// `IDR0.PRI`.
+    Pri,
+    /// `IDR0.PRI` and `IDR0.MSI`.
+    PriMsi,
+    /// `IDR0.ATOS`.
+    Atos,
+    /// `IDR0.VATOS`.
+    Vatos,
+    /// A feature that this model does not have: `IDR3.MPAM`.
     Absent,
 }
 
@@ -83,7 +99,7 @@ macro_rules! register_map {
         #[expect(missing_docs, reason = "the names are the architecture's; the table holds the rest")]
         pub enum Reg { $($id),* }
 
-        /// Every Non-secure register of pages 0 and 1, in the order of their offsets.
+        /// Every Non-secure register of pages 0 and 1 and of the VATOS page, in the order of their offsets.
         pub const REGISTERS: [Register; [$(Reg::$id),*].len()] = [$(
             Register {
                 id: Reg::$id, name: $name, offset: $offset, width: $width, kind: Kind::$kind, bits: $bits,
@@ -107,17 +123,17 @@ register_map! {
     Idr5            "IDR5"              0x014   4 ReadOnly  ALL32, None Nothing 0;
     Iidr            "IIDR"              0x018   4 ReadOnly  ALL32, None Nothing 0;
     Aidr            "AIDR"              0x01c   4 ReadOnly  ALL32, None Nothing 0;
-    Cr0             "CR0"               0x020   4 ReadWrite 0x0000_000d, None Nothing 0;
-    Cr0ack          "CR0ACK"            0x024   4 ReadOnly  0x0000_000d, None Nothing 0;
+    Cr0             "CR0"               0x020   4 ReadWrite 0x0000_01df, None Nothing 0;
+    Cr0ack          "CR0ACK"            0x024   4 ReadOnly  0x0000_01df, None Nothing 0;
     Cr1             "CR1"               0x028   4 ReadWrite 0x0000_0fff, Cr1 Nothing 0;
-    Cr2             "CR2"               0x02c   4 ReadWrite 0x0000_0003, SmmuDisabled Nothing 0;
+    Cr2             "CR2"               0x02c   4 ReadWrite 0x0000_000f, SmmuDisabled Nothing 0;
     Statusr         "STATUSR"           0x040   4 ReadOnly  0x0000_0001, None Nothing 0;
     Gbpa            "GBPA"              0x044   4 ReadWrite 0x801f_3f1f, Update Nothing 0x1000;
     Agbpa           "AGBPA"             0x048   4 ReadWrite 0, None Nothing 0;
-    IrqCtrl         "IRQ_CTRL"          0x050   4 ReadWrite 0x0000_0005, None Nothing 0;
-    IrqCtrlack      "IRQ_CTRLACK"       0x054   4 ReadOnly  0x0000_0005, None Nothing 0;
-    Gerror          "GERROR"            0x060   4 ReadOnly  0x0000_01b5, None Nothing 0;
-    Gerrorn         "GERRORN"           0x064   4 ReadWrite 0x0000_01b5, None Nothing 0;
+    IrqCtrl         "IRQ_CTRL"          0x050   4 ReadWrite 0x0000_0007, None Nothing 0;
+    IrqCtrlack      "IRQ_CTRLACK"       0x054   4 ReadOnly  0x0000_0007, None Nothing 0;
+    Gerror          "GERROR"            0x060   4 ReadOnly  0x0000_03fd, None Nothing 0;
+    Gerrorn         "GERRORN"           0x064   4 ReadWrite 0x0000_03fd, None Nothing 0;
     GerrorIrqCfg0   "GERROR_IRQ_CFG0"   0x068   8 ReadWrite MSI_ADDRESS, GerrorIrqDisabled Msi 0;
     GerrorIrqCfg1   "GERROR_IRQ_CFG1"   0x070   4 ReadWrite ALL32, GerrorIrqDisabled Msi 0;
     GerrorIrqCfg2   "GERROR_IRQ_CFG2"   0x074   4 ReadWrite 0x0000_003f, GerrorIrqDisabled Msi 0;
@@ -130,19 +146,19 @@ register_map! {
     EventqIrqCfg0   "EVENTQ_IRQ_CFG0"   0x0b0   8 ReadWrite MSI_ADDRESS, EventqIrqDisabled Msi 0;
     EventqIrqCfg1   "EVENTQ_IRQ_CFG1"   0x0b8   4 ReadWrite ALL32, EventqIrqDisabled Msi 0;
     EventqIrqCfg2   "EVENTQ_IRQ_CFG2"   0x0bc   4 ReadWrite 0x0000_003f, EventqIrqDisabled Msi 0;
-    PriqBase        "PRIQ_BASE"         0x0c0   8 ReadWrite QUEUE_BASE, None Absent 0;
-    PriqIrqCfg0     "PRIQ_IRQ_CFG0"     0x0d0   8 ReadWrite MSI_ADDRESS, None Absent 0;
-    PriqIrqCfg1     "PRIQ_IRQ_CFG1"     0x0d8   4 ReadWrite ALL32, None Absent 0;
-    PriqIrqCfg2     "PRIQ_IRQ_CFG2"     0x0dc   4 ReadWrite 0x8000_003f, None Absent 0;
-    GatosCtrl       "GATOS_CTRL"        0x100   4 ReadWrite 0x0000_0001, None Absent 0;
-    GatosSid        "GATOS_SID"         0x108   8 ReadWrite 0x001f_ffff_ffff_ffff, None Absent 0;
-    GatosAddr       "GATOS_ADDR"        0x110   8 ReadWrite 0xffff_ffff_ffff_ffc0, None Absent 0;
-    GatosPar        "GATOS_PAR"         0x118   8 ReadOnly  0xffff_ffff_ffff_ffff, None Absent 0;
+    PriqBase        "PRIQ_BASE"         0x0c0   8 ReadWrite QUEUE_BASE, PriqDisabled Pri 0;
+    PriqIrqCfg0     "PRIQ_IRQ_CFG0"     0x0d0   8 ReadWrite MSI_ADDRESS, PriqIrqDisabled PriMsi 0;
+    PriqIrqCfg1     "PRIQ_IRQ_CFG1"     0x0d8   4 ReadWrite ALL32, PriqIrqDisabled PriMsi 0;
+    PriqIrqCfg2     "PRIQ_IRQ_CFG2"     0x0dc   4 ReadWrite 0x8000_003f, PriqIrqDisabled Pri 0;
+    GatosCtrl       "GATOS_CTRL"        0x100   4 ReadWrite 0x0000_0001, None Atos 0;
+    GatosSid        "GATOS_SID"         0x108   8 ReadWrite 0x001f_ffff_ffff_ffff, None Atos 0;
+    GatosAddr       "GATOS_ADDR"        0x110   8 ReadWrite 0xffff_ffff_ffff_ffc0, None Atos 0;
+    GatosPar        "GATOS_PAR"         0x118   8 ReadOnly  0xffff_ffff_ffff_ffff, None Atos 0;
     Mpamidr         "MPAMIDR"           0x130   4 ReadOnly  0x00ff_ffff, None Absent 0;
     Gmpam           "GMPAM"             0x138   4 ReadWrite 0x80ff_ffff, None Absent 0;
     Gbpmpam         "GBPMPAM"           0x13c   4 ReadWrite 0x80ff_ffff, None Absent 0;
-    VatosSel        "VATOS_SEL"         0x180   4 ReadWrite 0x0000_ffff, None Absent 0;
-    Idr6            "IDR6"              0x190   4 ReadOnly  0x0f0f_0000, None Absent 0;
+    VatosSel        "VATOS_SEL"         0x180   4 ReadWrite 0x0000_ffff, None Vatos 0;
+    Idr6            "IDR6"              0x190   4 ReadOnly  0x0f0f_0000, None Nothing 0;
     Pidr4           "PIDR4"             0xfd0   4 ReadOnly  0xff, None Nothing 0;
     Pidr5           "PIDR5"             0xfd4   4 ReadOnly  0xff, None Nothing 0;
     Pidr6           "PIDR6"             0xfd8   4 ReadOnly  0xff, None Nothing 0;
@@ -157,8 +173,12 @@ register_map! {
     Cidr3           "CIDR3"             0xffc   4 ReadOnly  0xff, None Nothing 0xb1;
     EventqProd      "EVENTQ_PROD"       0x100a8 4 ReadWrite 0x800f_ffff, EventqDisabled Nothing 0;
     EventqCons      "EVENTQ_CONS"       0x100ac 4 ReadWrite 0x800f_ffff, None Nothing 0;
-    PriqProd        "PRIQ_PROD"         0x100c8 4 ReadWrite 0x800f_ffff, None Absent 0;
-    PriqCons        "PRIQ_CONS"         0x100cc 4 ReadWrite 0x800f_ffff, None Absent 0;
+    PriqProd        "PRIQ_PROD"         0x100c8 4 ReadWrite 0x800f_ffff, PriqDisabled Pri 0;
+    PriqCons        "PRIQ_CONS"         0x100cc 4 ReadWrite 0x800f_ffff, None Pri 0;
+    VatosCtrl       "VATOS_CTRL"        0x20a00 4 ReadWrite 0x0000_0001, None Vatos 0;
+    VatosSid        "VATOS_SID"         0x20a08 8 ReadWrite 0x001f_ffff_ffff_ffff, None Vatos 0;
+    VatosAddr       "VATOS_ADDR"        0x20a10 8 ReadWrite 0xffff_ffff_ffff_ffc0, None Vatos 0;
+    VatosPar        "VATOS_PAR"         0x20a18 8 ReadOnly  0xffff_ffff_ffff_ffff, None Vatos 0;
 }
 
 /// The row that holds the byte at `offset`. The event and PRI queue indices of page 1 are found at page 0 as well.
@@ -187,10 +207,16 @@ pub mod cr0 {
     use super::Field;
     /// `SMMUEN`.
     pub const SMMUEN: Field = Field::bit(0);
+    /// `PRIQEN`.
+    pub const PRIQEN: Field = Field::bit(1);
     /// `EVENTQEN`.
     pub const EVENTQEN: Field = Field::bit(2);
     /// `CMDQEN`.
     pub const CMDQEN: Field = Field::bit(3);
+    /// `ATSCHK`.
+    pub const ATSCHK: Field = Field::bit(4);
+    /// `VMW`: how many low VMID bits an invalidation ignores, 0 to 4.
+    pub const VMW: Field = Field::bits(8, 6);
 }
 
 /// CR1.
@@ -209,6 +235,10 @@ pub mod cr2 {
     pub const E2H: Field = Field::bit(0);
     /// `RECINVSID`.
     pub const RECINVSID: Field = Field::bit(1);
+    /// `PTM`: broadcast TLB maintenance is ignored.
+    pub const PTM: Field = Field::bit(2);
+    /// `REC_CFG_ATS`: configuration errors of translation requests are recorded.
+    pub const REC_CFG_ATS: Field = Field::bit(3);
 }
 
 /// GBPA.
@@ -237,6 +267,8 @@ pub mod irq_ctrl {
     use super::Field;
     /// `GERROR_IRQEN`.
     pub const GERROR_IRQEN: Field = Field::bit(0);
+    /// `PRIQ_IRQEN`.
+    pub const PRIQ_IRQEN: Field = Field::bit(1);
     /// `EVENTQ_IRQEN`.
     pub const EVENTQ_IRQEN: Field = Field::bit(2);
 }
@@ -248,19 +280,25 @@ pub mod gerror {
     pub const CMDQ_ERR: Field = Field::bit(0);
     /// `EVENTQ_ABT_ERR`: the event queue is not writable.
     pub const EVENTQ_ABT_ERR: Field = Field::bit(2);
+    /// `PRIQ_ABT_ERR`: the PRI queue is not writable.
+    pub const PRIQ_ABT_ERR: Field = Field::bit(3);
     /// `MSI_CMDQ_ABT_ERR`.
     pub const MSI_CMDQ_ABT_ERR: Field = Field::bit(4);
     /// `MSI_EVENTQ_ABT_ERR`.
     pub const MSI_EVENTQ_ABT_ERR: Field = Field::bit(5);
+    /// `MSI_PRIQ_ABT_ERR`.
+    pub const MSI_PRIQ_ABT_ERR: Field = Field::bit(6);
     /// `MSI_GERROR_ABT_ERR`: raises no interrupt.
     pub const MSI_GERROR_ABT_ERR: Field = Field::bit(7);
-    /// The bits that exist only with `IDR0.MSI`.
-    pub const MSI: u64 = MSI_CMDQ_ABT_ERR.mask() | MSI_EVENTQ_ABT_ERR.mask() | MSI_GERROR_ABT_ERR.mask();
+    /// `CMDQP_ERR`: an enhanced command queue has stopped.
+    pub const CMDQP_ERR: Field = Field::bit(9);
 }
 
 /// `*_IRQ_CFG2`.
 pub mod irq_cfg2 {
     use super::Field;
+    /// `LO` of PRIQ_IRQ_CFG2: interrupt on Last rather than on non-empty.
+    pub const LO: Field = Field::bit(31);
     /// `MemAttr`.
     pub const MEMATTR: Field = Field::bits(3, 0);
     /// `SH`.
@@ -298,6 +336,45 @@ pub mod queue_index {
     pub const ERR: Field = Field::bits(30, 24);
     /// `OVFLG` or `OVACKFLG`.
     pub const OVERFLOW: Field = Field::bit(31);
+}
+
+/// GATOS and VATOS registers.
+pub mod atos {
+    use super::Field;
+    /// `RUN` of CTRL.
+    pub const RUN: Field = Field::bit(0);
+    /// `STREAMID` of SID.
+    pub const STREAMID: Field = Field::bits(31, 0);
+    /// `SUBSTREAMID` of SID.
+    pub const SUBSTREAMID: Field = Field::bits(51, 32);
+    /// `SSID_VALID` of SID.
+    pub const SSID_VALID: Field = Field::bit(52);
+    /// `HTTUI` of ADDR: flags in tables are not updated.
+    pub const HTTUI: Field = Field::bit(6);
+    /// `InD` of ADDR.
+    pub const IND: Field = Field::bit(7);
+    /// `RnW` of ADDR.
+    pub const RNW: Field = Field::bit(8);
+    /// `PnU` of ADDR.
+    pub const PNU: Field = Field::bit(9);
+    /// `TYPE` of ADDR: 1 stage 1, 2 stage 2, 3 both.
+    pub const TYPE: Field = Field::bits(11, 10);
+    /// `ADDR` of ADDR.
+    pub const ADDR: Field = Field::bits(63, 12);
+    /// `FAULT` of PAR.
+    pub const FAULT: Field = Field::bit(0);
+    /// `REASON` of PAR.
+    pub const REASON: Field = Field::bits(2, 1);
+    /// `FAULTCODE` of PAR.
+    pub const FAULTCODE: Field = Field::bits(11, 4);
+    /// `SH` of PAR.
+    pub const SH: Field = Field::bits(9, 8);
+    /// `Size` of PAR.
+    pub const SIZE: Field = Field::bit(11);
+    /// `ADDR` and `FADDR` of PAR.
+    pub const PA: Field = Field::bits(51, 12);
+    /// `ATTR` of PAR: a `MAIR` byte.
+    pub const ATTR: Field = Field::bits(63, 56);
 }
 
 #[cfg(test)]

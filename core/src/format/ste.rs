@@ -6,6 +6,7 @@ use crate::arch::bits::{Field, disjoint};
 use crate::arch::fault::Fault;
 use crate::arch::features::{Features, StallModel, Version};
 use crate::arch::id::{StreamWorld, Vmid};
+use crate::format::regs::gbpa;
 
 /// Size of an STE in bytes.
 pub const STE_BYTES: u64 = 64;
@@ -28,6 +29,10 @@ pub mod field {
     pub const S1CDMAX: Field = Field::word(0, 63, 59);
     /// `S1DSS`.
     pub const S1DSS: Field = Field::word(1, 1, 0);
+    /// `PPAR`.
+    pub const PPAR: Field = Field::word(1, 18, 18);
+    /// `EATS`.
+    pub const EATS: Field = Field::word(1, 29, 28);
     /// `S2FWB`.
     pub const S2FWB: Field = Field::word(1, 25, 25);
     /// `S1STALLD`.
@@ -132,8 +137,25 @@ pub struct Stream {
     pub world: StreamWorld,
     /// `S2VMID`, or 0 where it is not used.
     pub vmid: Vmid,
+    /// `EATS`.
+    pub ats: Ats,
+    /// `PPAR`: automatic responses to page requests keep the PASID.
+    pub page_response_pasid: bool,
     /// What the STE does to a transaction's attributes.
     pub overrides: Overrides,
+}
+
+/// `EATS`: what a stream's device may do by ATS.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub enum Ats {
+    /// 0b00, or ATS is not implemented: nothing.
+    Off,
+    /// 0b01: translation requests return physical addresses, and translated transactions pass.
+    Full,
+    /// 0b10: split-stage; requests return intermediate physical addresses, and translated transactions pass stage 2. Off
+    /// unless `CR0.ATSCHK`.
+    SplitStage,
 }
 
 /// Stage 1 as the STE configures it.
@@ -279,9 +301,25 @@ impl Ste {
         } else {
             Vmid(0)
         };
+        let ats = match field::EATS.of(w) {
+            0b01 if features.ats => Ats::Full,
+            0b10 if features.ats => Ats::SplitStage,
+            _ => Ats::Off,
+        };
+        // The one check that looks at a field of a stage that may be disabled.
+        let stage2_stalls = field::S2S.is_set(w);
+        let illegal = match ats {
+            Ats::Off => false,
+            Ats::Full => s2 && stage2_stalls,
+            Ats::SplitStage => !(s1 && s2) || stage2_stalls || features.ns1ats,
+        };
+        if illegal {
+            return Err(Fault::BadSte);
+        }
         let s1 = if s1 { Some(Stage1::parse(w, features, s2)?) } else { None };
         let s2 = if s2 { Some(Stage2::parse(w, features)?) } else { None };
-        Ok(Self::Translate(Stream { s1, s2, world, vmid, overrides }))
+        let page_response_pasid = field::PPAR.is_set(w);
+        Ok(Self::Translate(Stream { s1, s2, world, vmid, ats, page_response_pasid, overrides }))
     }
 }
 
@@ -411,6 +449,25 @@ impl Stage2 {
 
 impl Overrides {
     fn parse(w: &[u64], features: &Features) -> Self {
+        Self::from_fields(
+            features,
+            field::MTCFG.is_set(w).then_some(field::MEMATTR.of(w)),
+            [field::SHCFG, field::ALLOCCFG, field::PRIVCFG, field::INSTCFG].map(|field| field.of(w)),
+        )
+    }
+
+    /// What GBPA does to transactions while the SMMU is disabled.
+    #[must_use]
+    pub fn from_gbpa(value: u64, features: &Features) -> Self {
+        Self::from_fields(
+            features,
+            (gbpa::MTCFG.get(value) != 0).then_some(gbpa::MEMATTR.get(value)),
+            [gbpa::SHCFG, gbpa::ALLOCCFG, gbpa::PRIVCFG, gbpa::INSTCFG].map(|field| field.get(value)),
+        )
+    }
+
+    /// STE and GBPA say the same in other places; the fields need `ATTR_TYPES_OVR` and `ATTR_PERMS_OVR`.
+    fn from_fields(features: &Features, memory: Option<u64>, [sh, alloc, privilege, inst]: [u64; 4]) -> Self {
         let (types, permissions) = (features.attr_types_ovr, features.attr_perms_ovr);
         let choice = |value: u64| match value {
             0b10 => Some(false),
@@ -418,13 +475,11 @@ impl Overrides {
             _ => None,
         };
         Self {
-            memory_type: (types && field::MTCFG.is_set(w)).then_some(field::MEMATTR.of(w) as u8),
-            shareability: Some(field::SHCFG.of(w) as u8).filter(|sh| types && *sh != 0b01),
-            allocation: Some(field::ALLOCCFG.of(w) as u8)
-                .filter(|a| types && a & 0b1000 != 0)
-                .map(|a| a & 0b111),
-            privileged: choice(field::PRIVCFG.of(w)).filter(|_| permissions),
-            instruction: choice(field::INSTCFG.of(w)).filter(|_| permissions),
+            memory_type: memory.filter(|_| types).map(|code| code as u8),
+            shareability: (types && sh != 0b01).then_some(sh as u8),
+            allocation: (types && alloc & 0b1000 != 0).then_some((alloc & 0b111) as u8),
+            privileged: choice(privilege).filter(|_| permissions),
+            instruction: choice(inst).filter(|_| permissions),
         }
     }
 }

@@ -1,6 +1,6 @@
 //! The truth without caches: from registers, memory and a transaction to an address or a fault.
 //!
-//! A [`Walk`] borrows memory and something that may remember ([`Keep`]). With [`Forget`] it is a pure function of
+//! A `Walk` borrows memory and something that may remember ([`Keep`]). With [`Forget`] it is a pure function of
 //! memory; with the device's caches it is what a translation miss does. There is no second implementation: a guest
 //! that invalidates as it must cannot tell the two apart. The walk knows no queue and no event record.
 
@@ -11,6 +11,7 @@ mod stage2;
 pub mod structures;
 
 use crate::arch::addr::{Granule, Ipa, Level, Pa, Stage, align_down};
+use crate::arch::attributes::MemoryType;
 use crate::arch::entry::{Entry, Space, TableEntry};
 use crate::arch::fault::{Class, Fault, Place};
 use crate::arch::features::Features;
@@ -19,8 +20,8 @@ use crate::env::interrupt::{Interrupt, Interrupts};
 use crate::env::memory::{Abort, Memory};
 use crate::env::trace::{Step, Trace};
 use crate::format::cd::Cd;
-use crate::format::ste::{Ste, Stream};
-use permission::Demand;
+use crate::format::ste::{Stage2, Ste, Stream};
+use permission::{Access, Demand};
 
 /// Tries at a walk whose descriptor changed under a hardware update (§3.13) before it is given up.
 const RESTARTS: u32 = 8;
@@ -141,8 +142,37 @@ impl<H: Memory + Trace + ?Sized, K: Keep> Walk<'_, H, K> {
         let Some(s2) = &stream.s2 else { return Ok(first) };
         let second_space = second_space(space);
         let ipa = first.ipa.offset(input - first.input);
+        // What stage 1 does not allow is not asked of stage 2.
+        if self.demand.asks && !self.demand.dirties(first.rights_s1) {
+            self.demand.access = Access::Read;
+        }
         let second = self.stage2(s2, &second_space, ipa, Class::In)?;
-        Ok(combine(&first, &second, input, ipa))
+        Ok(combine(&first, &second, s2, input, ipa))
+    }
+}
+
+impl<H: Memory + Trace + ?Sized, K: Keep> Walk<'_, H, K> {
+    /// Stage 1 alone of a stream that may have both: an entry whose output is an IPA, with the address that it is to be
+    /// entered at. `None` if stage 1 is bypassed. Not remembered, since remembered entries combine both stages.
+    ///
+    /// # Errors
+    /// The first [`Fault`] of the context and of stage 1.
+    pub(crate) fn first_stage(
+        &mut self,
+        stream: &Stream,
+        id: StreamId,
+        substream: Option<SubstreamId>,
+        address: u64,
+    ) -> Result<Option<(Entry, u64)>, Fault> {
+        let base =
+            Space { world: stream.world, stage: Stage::S1, vmid: stream.vmid, asid: Asid(0), aset: false };
+        let structures::Context::Cd(index) = structures::context(stream, substream)? else { return Ok(None) };
+        let cd = self.cd(stream, id, index, &base)?;
+        let space = Space { asid: cd.asid, aset: cd.aset, ..base };
+        let Some((_, input)) = geometry::select(&cd, space.world, address) else {
+            return Err(Fault::Translation(Place::INPUT));
+        };
+        self.stage1(stream, &cd, &space, input).map(|entry| Some((entry, input)))
     }
 }
 
@@ -152,7 +182,7 @@ pub(crate) fn second_space(space: &Space) -> Space {
 }
 
 /// One entry for both stages: as large as the smaller leaf, with the rights of each.
-fn combine(first: &Entry, second: &Entry, input: u64, ipa: Ipa) -> Entry {
+fn combine(first: &Entry, second: &Entry, s2: &Stage2, input: u64, ipa: Ipa) -> Entry {
     let log2_size = first.log2_size.min(second.log2_size);
     let size = u32::from(log2_size);
     Entry {
@@ -163,8 +193,19 @@ fn combine(first: &Entry, second: &Entry, input: u64, ipa: Ipa) -> Entry {
         s2: second.s2,
         rights_s2: second.rights_s2,
         clean: first.clean || second.clean,
-        attributes_s2: second.attributes_s2,
+        memory: second_memory(first.memory, second.memory_s2, s2),
+        sh: first.sh.combine(second.sh),
+        memory_s2: second.memory_s2,
         ..*first
+    }
+}
+
+/// The memory type `first` after stage 2 (§13.1.5, DDI 0487 §D8.6).
+pub(crate) fn second_memory(first: MemoryType, memory_s2: u8, s2: &Stage2) -> MemoryType {
+    if s2.force_write_back {
+        first.forced(memory_s2)
+    } else {
+        first.combine(MemoryType::from_stage2(memory_s2))
     }
 }
 

@@ -1,6 +1,6 @@
 //! Who may do what (DDI 0487 §D8.4; §13 for SMMU transactions).
 
-use crate::arch::entry::{LeafAttributes, Rights, TableLimits};
+use crate::arch::entry::{Rights, TableLimits};
 use crate::arch::fault::Denied;
 use crate::arch::id::StreamWorld;
 use crate::format::cd::Cd;
@@ -29,6 +29,8 @@ pub struct Demand {
     pub privileged: bool,
     /// `InD`: an instruction fetch. Only reads can be.
     pub instruction: bool,
+    /// Permissions are asked for rather than needed: none is missing, whatever it is (a translation request).
+    pub asks: bool,
 }
 
 impl Demand {
@@ -38,6 +40,20 @@ impl Demand {
     pub const fn writes(&self) -> bool {
         !matches!(self.access, Access::Read)
     }
+
+    /// Whether a leaf of `rights` is to be marked dirty for this access.
+    #[must_use]
+    #[inline]
+    pub const fn dirties(&self, rights: Rights) -> bool {
+        self.writes() && rights.has(if self.privileged { Rights::PW } else { Rights::UW })
+    }
+
+    /// What the SMMU itself does when it reads a structure or table.
+    pub const STRUCTURE_READ: Self =
+        Self { access: Access::Read, privileged: true, instruction: false, asks: false };
+
+    /// What the SMMU itself does when it updates a descriptor.
+    pub const STRUCTURE_WRITE: Self = Self { access: Access::Write, ..Self::STRUCTURE_READ };
 
     /// Whether `rights` suffice. An instruction fetch needs execute permission alone.
     ///
@@ -56,7 +72,7 @@ impl Demand {
             Access::Write => (rights.has(write), false),
             Access::Atomic => (rights.has(read | write), rights.has(write)),
         };
-        if allowed { Ok(()) } else { Err(Denied { read, table_write: false }) }
+        if allowed || self.asks { Ok(()) } else { Err(Denied { read, table_write: false }) }
     }
 }
 
@@ -123,11 +139,10 @@ pub fn stage2(leaf: u64, s2: &Stage2, xnx: bool) -> (Rights, bool) {
     (Rights(gather(bits)), clean)
 }
 
-/// Whether a stage 2 leaf makes the SMMU's own accesses go to Device memory, which `S2PTW` forbids. Reserved
+/// Whether `MemAttr` of a stage 2 leaf makes the SMMU's own accesses go to Device memory, which `S2PTW` forbids. Reserved
 /// encodings are taken as Device-nGnRnE.
 #[must_use]
-pub const fn is_device(attributes: LeafAttributes, force_write_back: bool) -> bool {
-    let memory = attributes.memory;
+pub const fn is_device(memory: u8, force_write_back: bool) -> bool {
     if force_write_back { memory & 0b111 <= 0b100 } else { memory >> 2 == 0 || memory & 0b11 == 0 }
 }
 

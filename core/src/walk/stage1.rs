@@ -3,7 +3,8 @@
 use super::geometry::{descriptor_offset, full_width, select};
 use super::{Keep, RESTARTS, Walk, at_input, permission, second_space};
 use crate::arch::addr::{Ipa, Level, Pa, Stage, align_down, low_mask};
-use crate::arch::entry::{Entry, Leaf, LeafAttributes, Rights, Space, TableEntry, TableLimits};
+use crate::arch::attributes::{MemoryType, Shareability};
+use crate::arch::entry::{Entry, Leaf, Rights, Space, TableEntry, TableLimits};
 use crate::arch::fault::{Class, Fault, Place};
 use crate::arch::id::StreamWorld;
 use crate::env::memory::Memory;
@@ -75,8 +76,7 @@ impl<H: Memory + Trace + ?Sized, K: Keep> Walk<'_, H, K> {
             let address = match &stream.s2 {
                 None => Pa(location),
                 Some(s2) => {
-                    let data =
-                        Demand { access: permission::Access::Read, privileged: true, instruction: false };
+                    let data = Demand::STRUCTURE_READ;
                     self.table_access(s2, space, Ipa(location), data, Class::Tt)?
                 }
             };
@@ -133,14 +133,13 @@ impl<H: Memory + Trace + ?Sized, K: Keep> Walk<'_, H, K> {
         if !accessed && cd.hardware_access {
             updated = field::AF.put(updated, 1);
         }
-        if clean && self.demand.writes() {
+        if clean && self.demand.dirties(rights) {
             updated = field::AP2.put(updated, 0);
             clean = false;
         }
         if K::UPDATES && updated != word {
             if let Some(s2) = &stream.s2 {
-                let data = Demand { access: permission::Access::Write, privileged: true, instruction: false };
-                self.table_access(s2, space, Ipa(found.location), data, Class::Tt)?;
+                self.table_access(s2, space, Ipa(found.location), Demand::STRUCTURE_WRITE, Class::Tt)?;
             }
             let place = Place { class: Class::Tt, ..at_input() };
             if !self.update_descriptor(Stage::S1, cd.endian, found.address, word, updated, place)? {
@@ -150,12 +149,15 @@ impl<H: Memory + Trace + ?Sized, K: Keep> Walk<'_, H, K> {
 
         let granule = half.granule;
         let shift = granule.level_shift(level);
-        let log2_size =
-            contiguous(word, granule.contiguous_shift(level), shift, input, output, cd.output_bits);
-        let attributes = LeafAttributes {
-            memory: (cd.mair >> (8 * field::ATTRINDX.get(word))) as u8,
-            sh: field::SH.get(word) as u8,
-        };
+        let log2_size = contiguous(
+            word,
+            granule.contiguous_shift(level),
+            shift,
+            input,
+            output,
+            half.input_bits.min(cd.output_bits),
+        );
+        let mair = (cd.mair >> (8 * field::ATTRINDX.get(word))) as u8;
         let base = align_down(output, log2_size);
         Ok(Some(Entry {
             space: *space,
@@ -169,8 +171,9 @@ impl<H: Memory + Trace + ?Sized, K: Keep> Walk<'_, H, K> {
             rights_s1: rights,
             rights_s2: Rights::ALL,
             clean,
-            attributes_s1: attributes,
-            attributes_s2: LeafAttributes::default(),
+            memory: MemoryType::from_mair(mair),
+            sh: Shareability::from_sh(field::SH.get(word) as u8),
+            memory_s2: 0,
         }))
     }
 
@@ -259,18 +262,12 @@ fn add_limits(limits: TableLimits, word: u64, world: StreamWorld) -> TableLimits
 }
 
 /// log2 of the bytes that a leaf of `shift` maps together with its contiguous neighbours. A group whose output is not
-/// aligned as its input is misprogrammed; then, and where the group would pass the output size, the leaf stands alone.
-pub(super) fn contiguous(
-    word: u64,
-    neighbours: u32,
-    shift: u32,
-    input: u64,
-    output: u64,
-    output_bits: u8,
-) -> u32 {
+/// aligned as its input is misprogrammed; then, and where the group would pass the input or output size, the leaf stands
+/// alone.
+pub(super) fn contiguous(word: u64, neighbours: u32, shift: u32, input: u64, output: u64, bits: u8) -> u32 {
     let span = shift + neighbours;
     let inside = low_mask(span) & !low_mask(shift);
     let aligned = (input ^ output) & inside == 0;
-    let fits = span <= output_bits.into();
+    let fits = span <= bits.into();
     if field::CONTIGUOUS.get(word) != 0 && aligned && fits { span } else { shift }
 }

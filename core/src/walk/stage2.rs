@@ -5,7 +5,8 @@ use super::permission::{self, is_device};
 use super::stage1::contiguous;
 use super::{Keep, RESTARTS, Walk};
 use crate::arch::addr::{Ipa, Level, Pa, Stage, align_down, low_mask};
-use crate::arch::entry::{Entry, Leaf, LeafAttributes, Rights, Space, TableEntry, TableLimits};
+use crate::arch::attributes::{MemoryType, Shareability};
+use crate::arch::entry::{Entry, Leaf, Rights, Space, TableEntry, TableLimits};
 use crate::arch::fault::{Class, Denied, Fault, Place};
 use crate::env::memory::Memory;
 use crate::env::trace::Trace;
@@ -14,7 +15,7 @@ use crate::format::ste::Stage2;
 
 impl<H: Memory + Trace + ?Sized, K: Keep> Walk<'_, H, K> {
     /// Stage 2 of `ipa`, which is being accessed as `class` by what `self.demand` says.
-    pub(super) fn stage2(
+    pub(crate) fn stage2(
         &mut self,
         s2: &Stage2,
         space: &Space,
@@ -28,7 +29,7 @@ impl<H: Memory + Trace + ?Sized, K: Keep> Walk<'_, H, K> {
         if let Some(entry) = self.kept.find_ipa(space, ipa, self.host)
             && !(entry.clean && self.demand.writes())
         {
-            self.check_stage2(s2, entry.rights_s2, entry.attributes_s2, place)?;
+            self.check_stage2(s2, entry.rights_s2, entry.memory_s2, place)?;
             return Ok(entry);
         }
         for _ in 0..RESTARTS {
@@ -42,15 +43,9 @@ impl<H: Memory + Trace + ?Sized, K: Keep> Walk<'_, H, K> {
         Err(Fault::WalkEabt(place, s2.base))
     }
 
-    fn check_stage2(
-        &self,
-        s2: &Stage2,
-        rights: Rights,
-        attributes: LeafAttributes,
-        place: Place,
-    ) -> Result<(), Fault> {
+    fn check_stage2(&self, s2: &Stage2, rights: Rights, memory: u8, place: Place) -> Result<(), Fault> {
         let protected = s2.protected_table_walk && place.class != Class::In;
-        if protected && is_device(attributes, s2.force_write_back) {
+        if protected && is_device(memory, s2.force_write_back) {
             let read = !self.demand.writes();
             return Err(Fault::Permission(place, Denied { read, table_write: false }));
         }
@@ -98,15 +93,14 @@ impl<H: Memory + Trace + ?Sized, K: Keep> Walk<'_, H, K> {
             return Err(Fault::Access(place));
         }
         let (rights, mut clean) = permission::stage2(word, s2, self.features.xnx);
-        let attributes =
-            LeafAttributes { memory: field::MEMATTR.get(word) as u8, sh: field::SH.get(word) as u8 };
-        self.check_stage2(s2, rights, attributes, place)?;
+        let memory = field::MEMATTR.get(word) as u8;
+        self.check_stage2(s2, rights, memory, place)?;
 
         let mut updated = word;
         if !accessed && s2.hardware_access {
             updated = field::AF.put(updated, 1);
         }
-        if clean && self.demand.writes() {
+        if clean && self.demand.dirties(rights) {
             updated = field::S2AP1.put(updated, 1);
             clean = false;
         }
@@ -118,8 +112,14 @@ impl<H: Memory + Trace + ?Sized, K: Keep> Walk<'_, H, K> {
         }
 
         let shift = granule.level_shift(level);
-        let log2_size =
-            contiguous(word, granule.contiguous_shift(level), shift, ipa.0, output, s2.output_bits);
+        let log2_size = contiguous(
+            word,
+            granule.contiguous_shift(level),
+            shift,
+            ipa.0,
+            output,
+            s2.input_bits.min(s2.output_bits),
+        );
         let input = align_down(ipa.0, log2_size);
         Ok(Some(Entry {
             space: *space,
@@ -133,8 +133,9 @@ impl<H: Memory + Trace + ?Sized, K: Keep> Walk<'_, H, K> {
             rights_s1: Rights::ALL,
             rights_s2: rights,
             clean,
-            attributes_s1: LeafAttributes::default(),
-            attributes_s2: attributes,
+            memory: MemoryType::WRITE_BACK,
+            sh: Shareability::from_sh(field::SH.get(word) as u8),
+            memory_s2: memory,
         }))
     }
 

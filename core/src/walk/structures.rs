@@ -1,6 +1,6 @@
 //! The way from a StreamID to its configuration: stream table, STE, CD table, CD (§3.3).
 
-use super::{Keep, Walk, permission};
+use super::{Keep, Walk};
 use crate::arch::addr::{Ipa, Pa, align_down, low_mask};
 use crate::arch::entry::Space;
 use crate::arch::fault::{Class, Fault};
@@ -71,13 +71,36 @@ pub(crate) fn context(stream: &Stream, substream: Option<SubstreamId>) -> Result
 }
 
 impl<H: Memory + Trace + ?Sized, K: Keep> Walk<'_, H, K> {
-    /// The STE of `stream`; at most two reads. `e2h` is `CR2.E2H`.
-    pub(crate) fn fetch_ste(
+    /// The STE of `stream`, remembered or fetched.
+    #[inline]
+    pub(crate) fn ste(&mut self, table: &StreamTable, stream: StreamId, e2h: bool) -> Result<Ste, Fault> {
+        if let Some(ste) = self.kept.find_ste(stream) {
+            return Ok(ste);
+        }
+        let ste = self.fetch_ste(table, stream, e2h)?;
+        self.kept.keep_ste(stream, &ste);
+        Ok(ste)
+    }
+
+    /// The CD with index `substream` of `stream`, remembered or fetched.
+    #[inline]
+    pub(crate) fn cd(
         &mut self,
-        table: &StreamTable,
-        stream: StreamId,
-        e2h: bool,
-    ) -> Result<Ste, Fault> {
+        stream: &Stream,
+        id: StreamId,
+        substream: SubstreamId,
+        space: &Space,
+    ) -> Result<Cd, Fault> {
+        if let Some(cd) = self.kept.find_cd(id, substream) {
+            return Ok(cd);
+        }
+        let cd = self.fetch_cd(stream, id, substream, space)?;
+        self.kept.keep_cd(id, substream, &cd);
+        Ok(cd)
+    }
+
+    /// The STE of `stream`; at most two reads. `e2h` is `CR2.E2H`.
+    fn fetch_ste(&mut self, table: &StreamTable, stream: StreamId, e2h: bool) -> Result<Ste, Fault> {
         let sid = u64::from(stream.0);
         if sid > low_mask(u32::from(table.log2_size.min(self.features.sidsize))) {
             return Err(Fault::BadStreamId);
@@ -104,7 +127,7 @@ impl<H: Memory + Trace + ?Sized, K: Keep> Walk<'_, H, K> {
     }
 
     /// The CD with index `substream` of `stream`; at most two reads, each through stage 2 if that is enabled.
-    pub(crate) fn fetch_cd(
+    fn fetch_cd(
         &mut self,
         stream: &Stream,
         id: StreamId,
@@ -136,8 +159,7 @@ impl<H: Memory + Trace + ?Sized, K: Keep> Walk<'_, H, K> {
     /// The physical address of a CD or L1CD.
     fn structure(&mut self, stream: &Stream, space: &Space, location: u64) -> Result<Pa, Fault> {
         let Some(s2) = &stream.s2 else { return Ok(Pa(location)) };
-        let data = Demand { access: permission::Access::Read, privileged: true, instruction: false };
-        self.table_access(s2, space, Ipa(location), data, Class::Cd)
+        self.table_access(s2, space, Ipa(location), Demand::STRUCTURE_READ, Class::Cd)
     }
 
     /// An address of the stream table, truncated to OAS (§3.4.3).
