@@ -3,6 +3,7 @@
 use super::queue::Queue;
 use super::{Behaviour, Smmu};
 use crate::arch::addr::{Pa, low_mask};
+use crate::cache::iotlb::Invalidation;
 use crate::cache::scope::Scope;
 use crate::env::Host;
 use crate::env::interrupt::Interrupt;
@@ -157,7 +158,7 @@ impl<const N: usize> Smmu<N> {
     /// Applies a TLBI to every cache in one pass each.
     fn invalidate<H: Host + ?Sized>(&mut self, letter: &Scope, command: &Command, host: &mut H) {
         let scope = self.applied(letter);
-        let effect = self.caches.iotlb.invalidate(&scope, letter, command, host);
+        let effect = self.caches.iotlb.invalidate(&Invalidation { scope: &scope, letter, by: command }, host);
         self.caches.tables.invalidate(&scope, command, host);
         host.step(&Step::Invalidated { by: *command, scanned: effect.scanned, dropped: effect.dropped });
     }

@@ -268,8 +268,8 @@ impl<const N: usize> Keep for Caches<N> {
     #[inline]
     fn find<T: Trace + ?Sized>(&mut self, space: &Space, input: u64, trace: &mut T) -> Option<Entry> {
         let entry = self.iotlb.find(space, input)?;
-        trace.step(&Step::Hit(*entry));
-        Some(*entry)
+        trace.step(&Step::Hit(entry));
+        Some(entry)
     }
 
     fn keep<T: Trace + ?Sized>(&mut self, entry: &Entry, trace: &mut T) {
