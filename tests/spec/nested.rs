@@ -278,3 +278,23 @@ fn s2_ipa_with_leaf_0_drops_the_tables_of_stage_2() {
         assert_eq!(nested.machine.read(0x5000), expected, "{leaf:?}");
     }
 }
+
+/// tables.md §8: the update of a stage 1 descriptor is a write to its intermediate physical address; the walk without
+/// caches asks for it as the device does.
+#[test]
+fn a_flag_update_needs_stage_2_to_let_it_write() {
+    let mut nested = Nested::new(STRICT);
+    nested.machine.map_as(0x5000, 0x7000, 12, descriptor::S1_RW.with(descriptor::AF, 0));
+    nested.map(0x7000, 0x9000);
+    nested.machine.set_cd(nested.machine.cd.with(cd::HA, 1));
+    let table = nested.machine.tables.find(&nested.machine.driver.ram, 0x5000, 3).pa & !0xfff;
+    nested.map_as(table, table, descriptor::S2_RW.with(descriptor::S2AP, 0b01));
+    nested.machine.run(tlbi_nsnh_all());
+    let ask = smmuv3_tests::driver::transaction(SID, None, 0x5000, Access::READ);
+    assert_eq!(nested.machine.driver.walk(&ask), Err(Some("F_PERMISSION")));
+    assert_eq!(nested.machine.read(0x5000), Err(Some("F_PERMISSION")));
+    let records = nested.machine.driver.events();
+    let class_and_stage =
+        records.first().map(|record| (record[1] >> 39 & 1, record[1] >> 40 & 0b11, record[1] >> 44 & 1));
+    assert_eq!(class_and_stage, Some((1, 1, 0)), "S2, CLASS = TT, TTRnW = 0");
+}

@@ -501,3 +501,18 @@ fn e2h_rules_streams_that_are_already_cached() {
         assert_eq!(machine.read(last), expected, "E2H {e2h}");
     }
 }
+
+/// tables.md §7, E0PD: the half faults for unprivileged accesses, whether or not a privileged one has been there before.
+#[test]
+fn e0pd_is_obeyed_on_a_hit() {
+    let mut machine = Machine::new(Features::SMMUV3_3, STRICT, Grain::K4);
+    machine.map(0x5000, 0x9000, 12);
+    let cd = machine.cd.with(smmuv3_tests::bits::bit(1, 2), 1); // E0PD0
+    machine.set_cd(cd);
+    let privileged = Access { privileged: true, ..Access::READ };
+    for _ in 0..2 {
+        assert_eq!(machine.driver.access(SID, 0x5000, privileged), Ok(0x9000));
+        assert_eq!(machine.read(0x5000), Err(Some("F_TRANSLATION")));
+        machine.driver.events();
+    }
+}

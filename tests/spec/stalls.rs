@@ -170,3 +170,28 @@ fn commands_about_nothing_do_nothing() {
     machine.driver.run(&rows);
     assert!(released(&mut machine).is_empty());
 }
+
+/// events.md §3: no record of what has been invalidated since; the transaction tries again.
+#[test]
+fn a_waiting_record_is_retried_after_an_invalidation_and_sync() {
+    let mut machine = machine(0);
+    let first = stall(&mut machine, 0x5678);
+    stall(&mut machine, 0x6678);
+    // The queue holds the first record alone. The second transaction's page appears, and is invalidated.
+    machine.map(0x6000, 0x9000, 12);
+    machine.run(commands::tlbi_nh_all(smmuv3_tests::machine::VMID));
+    assert_eq!(released(&mut machine), [(0x6678, Ok(0x9678))]);
+    assert_eq!(machine.driver.events(), [record(first, 0x5678)]);
+    assert!(machine.driver.events().is_empty(), "nothing is left to be recorded");
+}
+
+#[test]
+fn a_waiting_record_stays_when_nothing_is_invalidated() {
+    let mut machine = machine(0);
+    let first = stall(&mut machine, 0x5678);
+    let second = stall(&mut machine, 0x6678);
+    machine.run(commands::sync());
+    assert!(released(&mut machine).is_empty());
+    assert_eq!(machine.driver.events(), [record(first, 0x5678)]);
+    assert_eq!(machine.driver.events(), [record(second, 0x6678)]);
+}

@@ -3,13 +3,14 @@
 use super::queue::Queue;
 use super::{Behaviour, Smmu};
 use crate::arch::addr::{Pa, low_mask};
+use crate::arch::id::{StreamId, SubstreamId};
 use crate::cache::iotlb::Invalidation;
 use crate::cache::scope::Scope;
 use crate::env::Host;
 use crate::env::interrupt::Interrupt;
 use crate::env::memory::read_words;
 use crate::env::trace::{AtcCompletion, CommandError, Step};
-use crate::format::command::{Command, Signal};
+use crate::format::command::{AtcInvalidation, Command, Signal};
 use crate::format::regs::{Reg, cr0, cr2, gerror, queue_index};
 
 /// Which command queue. A CMD_SYNC waits for the commands of its own queue alone.
@@ -131,6 +132,7 @@ impl<const N: usize> Smmu<N> {
 
     fn execute<H: Host + ?Sized>(&mut self, source: Source, command: &Command, host: &mut H) {
         if let Some(letter) = self.scope(command) {
+            self.stalls.touch();
             return self.invalidate(&letter, command, host);
         }
         let enabled = self.registers.is_set(Reg::Cr0, cr0::SMMUEN);
@@ -138,7 +140,15 @@ impl<const N: usize> Smmu<N> {
             Command::CfgiSte { .. }
             | Command::CfgiSteRange { .. }
             | Command::CfgiCd { .. }
-            | Command::CfgiCdAll { .. } => self.caches.config.invalidate(command, host),
+            | Command::CfgiCdAll { .. } => {
+                self.stalls.touch();
+                self.caches.config.invalidate(command, host);
+            }
+            // A completed invalidation leaves no event of what it invalidated to come.
+            Command::Sync(_) => self.stalls.retry_unrecorded(),
+            Command::AtcInv(AtcInvalidation { stream, substream, .. })
+            | Command::PriResp { stream, substream, .. }
+                if !self.exists(stream, substream) => {}
             Command::AtcInv(invalidation) if enabled => {
                 let timed_out = host.invalidate_atc(&invalidation) == AtcCompletion::TimedOut;
                 *self.atc_timed_out(source) |= timed_out;
@@ -150,9 +160,16 @@ impl<const N: usize> Smmu<N> {
                 self.stalls.resume(stream, stag, action, &self.features);
             }
             Command::StallTerm { stream } => self.stalls.terminate(stream),
-            // Prefetching is optional, and every earlier command has completed when CMD_SYNC is reached.
+            // Prefetching is optional.
             _ => {}
         }
+    }
+
+    /// Whether a StreamID and SubstreamID are within the sizes of IDR1; commands for others have no effect.
+    fn exists(&self, stream: StreamId, substream: Option<SubstreamId>) -> bool {
+        let ssid = substream.map_or(0, |ssid| u64::from(ssid.0));
+        u64::from(stream.0) <= low_mask(self.features.sidsize.into())
+            && ssid <= low_mask(self.features.ssidsize.into())
     }
 
     /// Applies a TLBI to every cache in one pass each.
