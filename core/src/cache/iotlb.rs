@@ -10,7 +10,8 @@ use super::spaces::{Spaces, Tag, has_asid, key};
 #[cfg(feature = "alloc")]
 use super::unbounded::{Key, Unbounded};
 use crate::arch::addr::{Granule, Level, Stage, align_down, low_mask};
-use crate::arch::entry::{Entry, Space};
+use crate::arch::attributes::{MemoryType, Shareability};
+use crate::arch::entry::{Entry, Rights, Space};
 use crate::arch::id::Asid;
 use crate::cache::scope::{Scope, Span, Verdict};
 use crate::env::trace::{Step, Trace};
@@ -32,6 +33,7 @@ pub struct Iotlb<const N: usize> {
     sets: u32,
     ways: u32,
     clock: u32,
+    epoch: u64,
     #[cfg(feature = "alloc")]
     unbounded: Option<Unbounded>,
 }
@@ -63,6 +65,24 @@ impl Mark {
     const fn page(self, low: u32) -> u64 {
         (self.0 >> 32 & 0xfff) << 32 | low as u64
     }
+}
+
+/// A space with live entries, as the IOTLB calls it; out of date once all of them are forgotten.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct SpaceTag(Tag);
+
+/// What a live entry answers to all its addresses.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Hit {
+    pub(crate) slot: u32,
+    pub(crate) log2_size: u8,
+    pub(crate) output: u64,
+    /// What may be done at once: where a descriptor has to be marked dirty first, not writing.
+    pub(crate) rights: Rights,
+    pub(crate) memory: MemoryType,
+    pub(crate) sh: Shareability,
+    /// Current until any entry is dropped or replaced.
+    pub(crate) epoch: u64,
 }
 
 /// Where an address is or would be: its set's first slot, and what the slots of the set are compared with.
@@ -107,6 +127,7 @@ impl<const N: usize> Iotlb<N> {
             sets,
             ways,
             clock: 0,
+            epoch: 0,
             #[cfg(feature = "alloc")]
             unbounded: if unbounded { Some(Unbounded::new()) } else { None },
         }
@@ -165,6 +186,7 @@ impl<const N: usize> Iotlb<N> {
     pub fn clear(&mut self) {
         self.marks.fill(Mark::DEAD);
         self.spaces = Spaces::new();
+        self.epoch = self.epoch.wrapping_add(1);
         #[cfg(feature = "alloc")]
         if let Some(unbounded) = &mut self.unbounded {
             unbounded.clear();
@@ -191,6 +213,49 @@ impl<const N: usize> Iotlb<N> {
         None
     }
 
+    /// The tag of a space with live entries, not global ones: what [`Iotlb::hit`] asks for.
+    pub(crate) fn tag(&self, space: &Space) -> Option<SpaceTag> {
+        self.spaces.find(space, false).map(|number| SpaceTag(self.spaces.tag(number)))
+    }
+
+    /// The number of times that an entry was dropped or replaced.
+    #[inline]
+    pub(crate) const fn epoch(&self) -> u64 {
+        self.epoch
+    }
+
+    /// The answer for `address` in the space of `tag`, if one of its own entries has it.
+    #[inline]
+    pub(crate) fn hit(&mut self, tag: SpaceTag, address: u64) -> Option<Hit> {
+        let tag = tag.0;
+        if !self.spaces.is_current(tag) {
+            return None;
+        }
+        let mut sizes = self.spaces.slot(tag.number()).sizes;
+        loop {
+            if sizes == 0 {
+                return None;
+            }
+            let size = sizes.trailing_zeros();
+            sizes &= sizes - 1;
+            if let Some(slot) = self.probe(tag.number(), address, size) {
+                let (output, rights, memory, sh) = self.payloads.get(slot)?.answer();
+                self.used(slot as u32);
+                let (slot, log2_size) = (slot as u32, size as u8);
+                return Some(Hit { slot, log2_size, output, rights, memory, sh, epoch: self.epoch });
+            }
+        }
+    }
+
+    /// The entry in `slot` has been used.
+    #[inline]
+    pub(crate) fn used(&mut self, slot: u32) {
+        self.clock = self.clock.wrapping_add(1);
+        if let Some(stamp) = self.stamps.get_mut(slot as usize) {
+            *stamp = self.clock;
+        }
+    }
+
     #[inline]
     fn find_in(&self, space: &Space, global: bool, address: u64) -> Option<usize> {
         let number = self.spaces.find(space, global)?;
@@ -213,7 +278,10 @@ impl<const N: usize> Iotlb<N> {
             unbounded.remove(Key::of(entry));
         }
         let (space, global) = key(entry);
-        let (number, wrapped) = self.spaces.intern(&space, global);
+        let (number, displaced, wrapped) = self.spaces.intern(&space, global);
+        if displaced {
+            self.epoch = self.epoch.wrapping_add(1);
+        }
         if wrapped {
             self.sweep();
         }
@@ -260,6 +328,7 @@ impl<const N: usize> Iotlb<N> {
             }
             for number in named {
                 let (dropped, wrapped) = self.spaces.forget(number);
+                self.epoch = self.epoch.wrapping_add(1);
                 effect.dropped += dropped;
                 if wrapped {
                     self.sweep();
@@ -363,6 +432,7 @@ impl<const N: usize> Iotlb<N> {
                 }
                 if let Some(mark) = self.marks.get_mut(slot) {
                     self.spaces.remove(mark.tag().number(), entry.is_fractured());
+                    self.epoch = self.epoch.wrapping_add(1);
                     *mark = Mark::DEAD;
                 }
                 effect.dropped += 1;
@@ -432,6 +502,7 @@ impl<const N: usize> Iotlb<N> {
         }
         let Some(old) = self.entry(slot) else { return };
         self.spaces.remove(mark.tag().number(), old.is_fractured());
+        self.epoch = self.epoch.wrapping_add(1);
         if mark == place.mark && page == place.page {
             return;
         }

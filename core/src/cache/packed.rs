@@ -44,6 +44,16 @@ impl Packed {
         Self { output: entry.output.0, ipa: entry.ipa.0, bits }
     }
 
+    /// First output address, the rights that both stages give without a descriptor being marked dirty first, and the memory
+    /// attributes.
+    #[inline]
+    pub(super) fn answer(&self) -> (u64, Rights, MemoryType, Shareability) {
+        let both = (RIGHTS_S1.get(self.bits) & RIGHTS_S2.get(self.bits)) as u8;
+        let dirty = if CLEAN.get(self.bits) != 0 { Rights::PW | Rights::UW } else { 0 };
+        let memory = MemoryType::from_canonical(MEMORY.get(self.bits) as u8);
+        (self.output, Rights(both).without(dirty), memory, Shareability::from_sh(SH.get(self.bits) as u8))
+    }
+
     #[inline]
     pub(super) fn entry(&self, space: Space, input: u64, log2_size: u8) -> Entry {
         Entry {
@@ -58,7 +68,7 @@ impl Packed {
             rights_s1: Rights(RIGHTS_S1.get(self.bits) as u8),
             rights_s2: Rights(RIGHTS_S2.get(self.bits) as u8),
             clean: CLEAN.get(self.bits) != 0,
-            memory: MemoryType::from_mair(MEMORY.get(self.bits) as u8),
+            memory: MemoryType::from_canonical(MEMORY.get(self.bits) as u8),
             sh: Shareability::from_sh(SH.get(self.bits) as u8),
             memory_s2: MEMORY_S2.get(self.bits) as u8,
         }

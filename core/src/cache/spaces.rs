@@ -112,13 +112,13 @@ impl Spaces {
     }
 
     /// The number of a space, made room for if it has none: then a space without entries goes, or one in turn with all it
-    /// has. True if generations have run out and old entries have to be swept.
-    pub(super) fn intern(&mut self, space: &Space, global: bool) -> (usize, bool) {
+    /// has. Then whether one was made to go, and whether generations have run out and old entries have to be swept.
+    pub(super) fn intern(&mut self, space: &Space, global: bool) -> (usize, bool, bool) {
         if let Some(number) = self.find(space, global) {
-            return (number, false);
+            return (number, false, false);
         }
         let free = (!self.live).trailing_zeros() as usize;
-        let (number, wrapped) = if free < SPACES {
+        let (number, mut wrapped) = if free < SPACES {
             (free, false)
         } else {
             self.turn = self.turn.wrapping_add(1);
@@ -132,11 +132,16 @@ impl Spaces {
             | u64::from(space.aset) << 35
             | u64::from(global) << 36;
         if let Some(slot) = self.slot_mut(number) {
+            // A tag never comes to mean another space: whoever remembers it finds it out of date.
+            if (slot.space, slot.global) != (*space, global) && !wrapped {
+                let (next, over) = slot.tag.0.overflowing_add(1 << NUMBER_BITS);
+                (slot.tag, wrapped) = (Tag(next), over);
+            }
             slot.space = *space;
             slot.global = global;
             slot.spread = (words.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32) as u32;
         }
-        (number, wrapped)
+        (number, free >= SPACES, wrapped)
     }
 
     #[inline]

@@ -142,6 +142,7 @@ impl<const N: usize> Smmu<N> {
             | Command::CfgiCd { .. }
             | Command::CfgiCdAll { .. } => {
                 self.stalls.touch();
+                self.recents.clear();
                 self.caches.config.invalidate(command, host);
             }
             // A completed invalidation leaves no event of what it invalidated to come.
