@@ -108,10 +108,10 @@ impl<const N: usize> Smmu<N> {
         if !hit.rights.has(demand.required()) {
             return None;
         }
-        if host.wants_entries() {
-            if let Some(entry) = iotlb.entry(hit.slot as usize) {
-                host.step(&Step::Hit(entry));
-            }
+        if host.wants_entries()
+            && let Some(entry) = iotlb.entry(hit.slot as usize)
+        {
+            host.step(&Step::Hit(entry));
         }
         let size = 1 << hit.log2_size;
         let offset = address & (size - 1);

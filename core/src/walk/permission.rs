@@ -59,11 +59,11 @@ impl Demand {
     #[must_use]
     #[inline]
     pub const fn required(&self) -> u8 {
-        // By privilege, then instruction fetch, then access.
-        const DATA: [u8; 3] = [Rights::UR, Rights::UW, Rights::UR | Rights::UW];
         let unprivileged = match self.access {
             Access::Read if self.instruction => Rights::UX,
-            access => DATA[access as usize],
+            Access::Read => Rights::UR,
+            Access::Write => Rights::UW,
+            Access::Atomic => Rights::UR | Rights::UW,
         };
         if self.privileged { unprivileged >> Rights::UNPRIVILEGED_SHIFT } else { unprivileged }
     }
