@@ -190,8 +190,10 @@ fn requests_that_are_unsupported() {
     }
 }
 
-/// Every configuration error: what leads to it, the request, and its record; RnW of the record is UNKNOWN.
-const ERRORS: &[(&str, fn(&mut Stages), Transaction, [u64; 4])] = &[
+/// A configuration error: what leads to it, the request, and its record, of which RnW is UNKNOWN.
+type Error = (&'static str, fn(&mut Stages), Transaction, [u64; 4]);
+
+const ERRORS: &[Error] = &[
     ("C_BAD_STREAMID", |_| {}, transaction(0x1234, None, VA, READ), [0x0000_1234_0000_0002, 0, 0, 0]),
     (
         "F_STE_FETCH",

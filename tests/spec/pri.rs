@@ -220,7 +220,8 @@ fn an_overflow_with_an_ste_that_cannot_be_read() {
 /// Effective PRIQEN = 0 and PRIQ_ABT_ERR: every request fails, without a PASID; a Stop Marker is never answered.
 #[test]
 fn a_closed_queue_fails_every_request() {
-    let closed: [(&str, fn(&mut Device)); 3] = [
+    type Closed = (&'static str, fn(&mut Device));
+    let closed: [Closed; 3] = [
         ("PRIQEN = 0", |device| device.write_cr0(ON)),
         ("SMMUEN = 0", |device| device.write_cr0(value::CMDQEN | value::EVENTQEN | value::PRIQEN)),
         ("PRIQ_ABT_ERR", |device| {
