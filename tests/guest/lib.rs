@@ -4,6 +4,7 @@
 //! Nothing here uses the core's codecs: bytes are written from the architecture's tables, and the two oracles (`oracle`, a
 //! walk; `kept`, what a cache may still hold) are the dullest code that does what the tables say.
 
+pub mod bench;
 pub mod bits;
 pub mod commands;
 pub mod counters;

@@ -3,12 +3,13 @@
 use super::queue::Queue;
 use super::{Behaviour, Smmu};
 use crate::arch::addr::{Pa, low_mask};
+use crate::arch::id::{StreamId, SubstreamId};
 use crate::cache::scope::Scope;
 use crate::env::Host;
 use crate::env::interrupt::Interrupt;
 use crate::env::memory::read_words;
 use crate::env::trace::{AtcCompletion, CommandError, Step};
-use crate::format::command::{Command, Signal};
+use crate::format::command::{AtcInvalidation, Command, Signal};
 use crate::format::regs::{Reg, cr0, cr2, gerror, queue_index};
 
 /// Which command queue. A CMD_SYNC waits for the commands of its own queue alone.
@@ -130,6 +131,7 @@ impl<const N: usize> Smmu<N> {
 
     fn execute<H: Host + ?Sized>(&mut self, source: Source, command: &Command, host: &mut H) {
         if let Some(letter) = self.scope(command) {
+            self.stalls.touch();
             return self.invalidate(&letter, command, host);
         }
         let enabled = self.registers.is_set(Reg::Cr0, cr0::SMMUEN);
@@ -137,7 +139,15 @@ impl<const N: usize> Smmu<N> {
             Command::CfgiSte { .. }
             | Command::CfgiSteRange { .. }
             | Command::CfgiCd { .. }
-            | Command::CfgiCdAll { .. } => self.caches.config.invalidate(command, host),
+            | Command::CfgiCdAll { .. } => {
+                self.stalls.touch();
+                self.caches.config.invalidate(command, host);
+            }
+            // A completed invalidation leaves no event of what it invalidated to come.
+            Command::Sync(_) => self.stalls.retry_unrecorded(),
+            Command::AtcInv(AtcInvalidation { stream, substream, .. })
+            | Command::PriResp { stream, substream, .. }
+                if !self.exists(stream, substream) => {}
             Command::AtcInv(invalidation) if enabled => {
                 let timed_out = host.invalidate_atc(&invalidation) == AtcCompletion::TimedOut;
                 *self.atc_timed_out(source) |= timed_out;
@@ -149,20 +159,34 @@ impl<const N: usize> Smmu<N> {
                 self.stalls.resume(stream, stag, action, &self.features);
             }
             Command::StallTerm { stream } => self.stalls.terminate(stream),
-            // Prefetching is optional, and every earlier command has completed when CMD_SYNC is reached.
+            // Prefetching is optional.
             _ => {}
         }
     }
 
+    /// Whether a StreamID and SubstreamID are within the sizes of IDR1; commands for others have no effect.
+    fn exists(&self, stream: StreamId, substream: Option<SubstreamId>) -> bool {
+        let ssid = substream.map_or(0, |ssid| u64::from(ssid.0));
+        u64::from(stream.0) <= low_mask(self.features.sidsize.into())
+            && ssid <= low_mask(self.features.ssidsize.into())
+    }
+
     /// Applies a TLBI to every cache in one pass each.
     fn invalidate<H: Host + ?Sized>(&mut self, letter: &Scope, command: &Command, host: &mut H) {
-        let scope = match self.settings.behaviour {
-            Behaviour::Natural => letter.relaxed(),
-            Behaviour::Strict => *letter,
-        };
+        let scope = self.applied(letter);
         let effect = self.caches.iotlb.invalidate(&scope, letter, command, host);
         self.caches.tables.invalidate(&scope, command, host);
         host.step(&Step::Invalidated { by: *command, scanned: effect.scanned, dropped: effect.dropped });
+    }
+
+    /// What this device drops for a scope: all of it, or with [`Behaviour::Natural`] what an implementation drops that takes
+    /// hints for hints. Asking it about entries is the dry run of a command.
+    #[must_use]
+    pub fn applied(&self, letter: &Scope) -> Scope {
+        match self.settings.behaviour {
+            Behaviour::Natural => letter.relaxed(),
+            Behaviour::Strict => *letter,
+        }
     }
 
     /// What a TLBI command names on this device now, to the letter; `None` for other commands. This is what

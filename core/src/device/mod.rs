@@ -25,8 +25,8 @@ use crate::env::trace::{Step, Trace};
 use crate::format::cd::Cd;
 use crate::format::event::EventKind;
 use crate::format::ste::Ste;
-use crate::walk::Keep;
 use crate::walk::permission::Access;
+use crate::walk::{Keep, Updates};
 use ecmdq::Ecmdqs;
 use stall::Stalls;
 
@@ -245,7 +245,7 @@ struct Caches<const N: usize> {
 }
 
 impl<const N: usize> Keep for Caches<N> {
-    const UPDATES: bool = true;
+    const UPDATES: Updates = Updates::Written;
 
     #[inline]
     fn find_ste(&mut self, stream: StreamId) -> Option<Ste> {

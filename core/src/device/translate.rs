@@ -5,7 +5,7 @@ use crate::arch::addr::{Pa, Stage, low_mask};
 use crate::arch::attributes::{Attributes, MemoryType, Shareability};
 use crate::arch::entry::{Entry, Space};
 use crate::arch::fault::{Class, Fault, Place};
-use crate::arch::features::Features;
+use crate::arch::features::{Features, Version};
 use crate::arch::id::{Asid, Stag};
 use crate::env::Host;
 use crate::env::memory::Memory;
@@ -130,7 +130,13 @@ impl<const N: usize> Smmu<N> {
         host: &mut H,
     ) -> Terminated {
         let Failure { fault, demand, rule } = failure;
-        let Some(fault) = *fault else { return Terminated { response: Response::Abort, event: None } };
+        let Some(mut fault) = *fault else { return Terminated { response: Response::Abort, event: None } };
+        // Before SMMUv3.1 the record of an atomic access says write, whatever it lacked.
+        if let (Fault::Permission(_, denied), Access::Atomic, Version::V3_0) =
+            (&mut fault, demand.access, self.features.version)
+        {
+            denied.read = false;
+        }
         let requester = Requester {
             stream: transaction.stream,
             substream: transaction.substream,
@@ -192,7 +198,7 @@ impl Transaction {
         s2: &Stage2,
     ) -> Attributes {
         let (memory, sh) = self.incoming(overrides);
-        attributes(second_memory(memory, entry.memory_s2, s2), sh.combine(entry.sh), demand)
+        attributes(second_memory(memory, entry.memory_s2, s2), sh.of(memory).combine(entry.sh), demand)
     }
 }
 
@@ -272,7 +278,7 @@ pub(super) fn resolve<H: Memory + Trace + ?Sized, K: Keep>(
     // The address.
     let (space, input) = match cd {
         Some(cd) => {
-            let Some((_, input)) = select(cd, stream.world, address) else {
+            let Some((_, input)) = select(cd, stream.world, demand.privileged, address) else {
                 return Err(refuse(Fault::Translation(Place::INPUT)));
             };
             (Space { asid: cd.asid, aset: cd.aset, ..base }, input)
@@ -328,11 +334,12 @@ fn rule(fault: &Fault, stream: &Stream, cd: Option<&Cd>) -> Rule {
     }
 }
 
-/// `PRIVCFG` and `INSTCFG`; a write is never an instruction fetch.
+/// `PRIVCFG` and `INSTCFG`; a write is never an instruction fetch, but a request may ask for both.
 pub(super) fn apply(overrides: &Overrides, demand: Demand) -> Demand {
     Demand {
         privileged: overrides.privileged.unwrap_or(demand.privileged),
-        instruction: overrides.instruction.unwrap_or(demand.instruction) && demand.access == Access::Read,
+        instruction: overrides.instruction.unwrap_or(demand.instruction)
+            && (demand.access == Access::Read || demand.asks),
         ..demand
     }
 }
