@@ -483,6 +483,21 @@ fn an_input_beyond_ias_is_f_addr_size_and_no_stage() {
     assert_eq!(gatos(&mut stages, SID_7, 1 << 44 | S2 | RNW), fault(0x11, 0, 0));
 }
 
+/// §9.1.3: S1DSS = 01 is no INV_STAGE; stage 1 is the identity, of a size that is anybody's choice.
+#[test]
+fn where_s1dss_bypasses_stage_1() {
+    let address = |par: u64| if par & 1 == 0 { Ok(par & 0xf_ffff_ffff_f000) } else { Err(par) };
+    for (config, kind, expected) in [(ste::STAGE_1, S1, IPA), (ste::NESTED, S1, IPA), (ste::NESTED, BOTH, PA)]
+    {
+        let features = Features { oas_bits: 44, vax52: false, ..Features::SMMUV3_2 };
+        let mut stages = Stages::new(features, config);
+        stages.add_substream();
+        stages.set_ste(|ste| ste.with(ste::S1DSS, 0b01));
+        assert_eq!(address(gatos(&mut stages, SID_7, IPA | kind | RNW)), Ok(expected), "{config:03b}");
+        assert_eq!(gatos(&mut stages, SID_7, 1 << 44 | kind | RNW), fault(0x11, 0, 0), "beyond IAS");
+    }
+}
+
 /// The lowest set bit N of ADDR says 2^(N + 1) bytes; 4 KiB say Size = 0.
 #[test]
 fn sizes() {

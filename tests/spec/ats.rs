@@ -14,6 +14,7 @@ use smmuv3_tests::tables::{descriptor, ste};
 const READ: Access = Access::READ;
 const WRITE: Access = Access::WRITE;
 const FETCH: Access = Access { write: false, instruction: true, privileged: false };
+const WRITE_AND_FETCH: Access = Access { write: true, instruction: true, privileged: false };
 const PRIVILEGED_WRITE: Access = Access { write: true, instruction: false, privileged: true };
 const ON: u32 = value::CMDQEN | value::EVENTQEN | value::SMMUEN;
 /// Addresses between the pages that are mapped and RAM.
@@ -385,6 +386,7 @@ fn permissions_that_remain_are_granted() {
         ("stage 2 WO", S1, S2.with(descriptor::S2AP, 0b10), WRITE, Granted(PA, "W")),
         ("stage 2 nothing", S1, S2.with(descriptor::S2AP, 0b00), WRITE, Nothing),
         ("RO and executable, Exe = 1", X.with(AP, 0b11), S2, FETCH, Granted(PA, "RX")),
+        ("RW and executable, NW = 0 and Exe = 1", X, S2, WRITE_AND_FETCH, Granted(PA, "RWX")),
         ("RO and executable, Exe = 0", X.with(AP, 0b11), S2, NW, Granted(PA, "R")),
         ("RO and not executable, Exe = 1", S1.with(AP, 0b11), S2, FETCH, Granted(PA, "R")),
         (
@@ -646,6 +648,16 @@ fn split_stage_traffic_is_unprivileged_data() {
     }
 }
 
+/// §3.9.1.3: with PASIDTT = 0 translated traffic has no SubstreamID, also in its record.
+#[test]
+fn split_stage_traffic_has_no_substream() {
+    let mut stages = split();
+    let ask = transaction(SID, Some(5), NOWHERE, READ);
+    assert!(translated(&mut stages, &ask).is_err());
+    let expected = [0x0000_0007_0000_0010, 0x0000_0288_0000_0000, NOWHERE, NOWHERE];
+    assert_eq!(stages.driver.events(), [expected]);
+}
+
 #[test]
 fn atc_inv_is_passed_on_with_its_span() {
     let mut machine = Machine::usual();
@@ -679,6 +691,20 @@ fn atc_inv_is_ignored_while_smmuen_is_0() {
     machine.driver.watch.atc_is_silent = true;
     machine.run(atc_inv(SID, None, 0, 52));
     assert!(machine.driver.watch.invalidations.is_empty());
+}
+
+/// commands.md §1: StreamIDs and SubstreamIDs beyond IDR1's sizes have no effect, and are no error.
+#[test]
+fn atc_inv_of_nobody_goes_nowhere() {
+    let features = Features { ssidsize: 4, ..Features::SMMUV3_2 };
+    let mut stages = Stages::new(features, ste::STAGE_1);
+    for (sid, ssid, expected) in
+        [(0xffff, None, 1), (0x1_0000, None, 0), (u32::MAX, None, 0), (SID, Some(15), 1), (SID, Some(16), 0)]
+    {
+        stages.driver.run(&[atc_inv(sid, ssid, 0, 52)]);
+        assert_eq!(stages.driver.watch.invalidations.len(), expected, "{sid:#x} {ssid:?}");
+        stages.driver.watch.invalidations.clear();
+    }
 }
 
 #[test]

@@ -84,8 +84,11 @@ fn stage_1_replaces_what_came_in() {
     }
 }
 
-/// §13.1.5 and DDI 0487 §D8.6: stage 1 MAIR and SH, stage 2 MemAttr and SH, the result.
-const COMBINED: &[(u8, u64, u64, u64, (u8, u8))] = &[
+/// Stage 1 MAIR and SH, stage 2 MemAttr and SH, the result.
+type Combined = (u8, u64, u64, u64, (u8, u8));
+
+/// §13.1.5 and DDI 0487 §D8.6.
+const COMBINED: &[Combined] = &[
     (0xff, 0b11, 0b1111, 0b11, (0xff, ISH)),
     // Shareability: OSH beats ISH beats NSH.
     (0xff, 0b00, 0b1111, 0b00, (0xff, NSH)),
@@ -191,14 +194,21 @@ fn stage_2_can_force_the_type() {
             assert_eq!(found, expected, "{config:03b}: {mair:#x} with MemAttr {memattr:04b}: {found:x?}");
         }
     }
-    // A Device or Non-cacheable type that becomes Write-Back gets all hints; it was Outer Shareable.
-    for mair in [0x44, 0x00, 0x0c] {
+}
+
+/// §13.1.1: Device and Non-cacheable are Outer Shareable, and stay so when stage 2 makes them Write-Back, with all hints.
+#[test]
+fn device_is_outer_shareable_before_it_is_forced() {
+    for mair in [0x00, 0x0c, 0x44] {
         let mut stages = Stages::usual(ste::NESTED);
         stages.set_cd(|cd| cd.with(cd::MAIR, mair));
         stages.set_ste(|ste| ste.with(ste::S2FWB, 1));
-        stages.map_first(VA, IPA, 12, descriptor::S1_RW.with(descriptor::SH, 0b10));
+        stages.map_first(VA, IPA, 12, descriptor::S1_RW.with(descriptor::SH, 0b00));
         stages.map_second(IPA, 0x1_3000, 12, descriptor::S2_RW.with(descriptor::MEMATTR, 0b0110));
         assert_eq!(memory(&mut stages, &with(0xff, NSH, VA, Access::READ)), (0xff, OSH), "{mair:#x}");
+        stages.set_ste(|ste| ste.with(ste::CONFIG, ste::STAGE_2));
+        let ask = with(mair as u8, NSH, IPA, Access::READ);
+        assert_eq!(memory(&mut stages, &ask), (0xff, OSH), "{mair:#x}, stage 2 alone");
     }
 }
 

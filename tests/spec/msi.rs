@@ -81,6 +81,21 @@ fn booted(features: Features) -> Device {
     device
 }
 
+/// `MemAttr [3:0]`, encoded as `STE.MemAttr`, `SH [5:4]`, and the shareability that goes out: Device and Non-cacheable are
+/// Outer Shareable, and 01 is reserved and taken as 00.
+const ATTRIBUTES: [(u8, u8, u8); 10] = [
+    (0b1111, 3, 3),
+    (0b1111, 2, 2),
+    (0b1111, 0, 0),
+    (0b1111, 1, 0),
+    (0b1010, 3, 3),
+    (0b0111, 3, 3),
+    (0b0101, 3, 2),
+    (0b0000, 0, 2),
+    (0b0001, 3, 2),
+    (0b0011, 1, 2),
+];
+
 /// CFG0, CFG1 and CFG2 of a source.
 fn configure(device: &mut Device, source: &Source, address: u64, attributes: u32) {
     device.write64(source.cfg0, address);
@@ -91,13 +106,12 @@ fn configure(device: &mut Device, source: &Source, address: u64, attributes: u32
 #[test]
 fn each_source_has_its_message() {
     for source in &SOURCES {
-        // MemAttr [3:0] as STE.MemAttr, SH [5:4].
-        for (memattr, sh) in [(0b1111, 3), (0b1111, 0), (0b1010, 2), (0b0000, 2), (0b0101, 2)] {
+        for (memattr, sh, expected) in ATTRIBUTES {
             let mut device = booted(Features::SMMUV3_2);
-            configure(&mut device, source, AT, memattr | sh << 4);
+            configure(&mut device, source, AT, u32::from(memattr | sh << 4));
             device.write32(register::IRQ_CTRL, source.enable);
             (source.trigger)(&mut device);
-            let message = Message { address: AT, data: DATA, sh: sh as u8, attributes: memattr as u8 };
+            let message = Message { address: AT, data: DATA, sh: expected, attributes: memattr };
             assert_eq!(device.watch.messages, [message], "{}", source.name);
             assert_eq!(device.ram.word(AT - 4), Some(u64::from(DATA) << 32), "{}: 32 bits", source.name);
             assert_eq!(device.ram.word(AT + 4), Some(0), "{}: 32 bits", source.name);
@@ -193,10 +207,10 @@ fn sync_sends_what_it_carries() {
     let with = |memattr: u64, sh: u64| {
         Record(sync_with(1, AT, DATA)).with(field::MSIATTR, memattr).with(field::MSH, sh).0
     };
-    for (memattr, sh) in [(0b1111, 3), (0b1111, 0), (0b1010, 2), (0b0000, 2), (0b0101, 2)] {
+    for (memattr, sh, expected) in ATTRIBUTES {
         let mut device = booted(Features::SMMUV3_2); // no enable: CS is all
-        device.run(&[with(memattr, sh)]);
-        let message = Message { address: AT, data: DATA, sh: sh as u8, attributes: memattr as u8 };
+        device.run(&[with(memattr.into(), sh.into())]);
+        let message = Message { address: AT, data: DATA, sh: expected, attributes: memattr };
         assert_eq!(device.watch.messages, [message]);
         assert_eq!(device.lines.cmd_sync, 1);
     }

@@ -417,12 +417,14 @@ fn cmd_pri_resp_is_passed_on() {
         (None, 0x1ff, 0b01, PageResponse::Invalid),
         (Some(0xabcde), 0x123, 0b10, PageResponse::Success),
     ] {
-        device.run(&[pri_resp(0x0123_4567, ssid, group, code)]);
-        assert_eq!(device.watch.answers.pop(), Some((0x0123_4567, ssid, group as u16, response)));
+        device.run(&[pri_resp(0xfedc, ssid, group, code)]);
+        assert_eq!(device.watch.answers.pop(), Some((0xfedc, ssid, group as u16, response)));
     }
     let stopped = device.submit(&[pri_resp(SID, None, 1, 0b11)]);
     assert_eq!(stopped.map_err(|stopped| stopped.code), Err(value::CERROR_ILL));
     assert_eq!(device.recover(), Ok(()));
+    device.run(&[pri_resp(0x1_0000, None, 1, 0b10)]);
+    assert!(device.watch.answers.is_empty(), "no such StreamID: no effect");
     device.write_cr0(value::CMDQEN);
     device.run(&[pri_resp(SID, None, 1, 0b10), tlbi_nsnh_all()]);
     assert!(device.watch.answers.is_empty(), "ignored while SMMUEN is 0");
