@@ -16,9 +16,11 @@ pub mod oracle;
 pub mod ram;
 pub mod replay;
 pub mod scenario;
+pub mod stages;
 pub mod tables;
 pub mod transcript;
 pub mod unmap;
+pub mod watch;
 
 /// README.md's example, compiled and run.
 #[cfg(doctest)]
