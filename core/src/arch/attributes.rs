@@ -123,6 +123,24 @@ impl MemoryType {
         }
     }
 
+    /// The same type with the hints of `incoming` taken into account, inner and outer separately: what one of both does not
+    /// allocate is not allocated, and what one calls transient is (§13.4.2). A type that is not cacheable has no hints.
+    #[must_use]
+    pub fn hinted_by(self, incoming: Self) -> Self {
+        if self.is_device() || incoming.is_device() {
+            return self;
+        }
+        let nibble = |own: u8, other: u8| match (kind(own), kind(other)) {
+            (Cache::None, _) | (_, Cache::None) => own,
+            (cache, _) => {
+                let allocate = own & other & ALLOCATE;
+                let transient = (own & other) >> 3 == 0;
+                encode(cache, transient && allocate != 0, allocate)
+            }
+        };
+        Self(nibble(self.0 >> 4, incoming.0 >> 4) << 4 | nibble(self.0 & 0xf, incoming.0 & 0xf))
+    }
+
     /// The same type with the allocation hints of `ALLOCCFG[2:0]` (R, W, T), if it is cacheable.
     #[must_use]
     pub fn with_allocation(self, hints: u8) -> Self {

@@ -36,7 +36,7 @@ pub(super) struct Passage {
     pub(super) entry: Option<Entry>,
     /// Its address, as `entry` knows it.
     pub(super) input: u64,
-    translation: Translation,
+    pub(super) translation: Translation,
 }
 
 /// A transaction that does not go through.
@@ -91,6 +91,10 @@ impl<const N: usize> Smmu<N> {
         host: &mut H,
     ) -> Option<Translation> {
         let recent = self.recents.find(transaction.stream, transaction.substream)?;
+        // Hints that come in would have to be combined with the entry's.
+        if transaction.memory != MemoryType::WRITE_BACK {
+            return None;
+        }
         let iotlb = &mut self.caches.iotlb;
         let address = transaction.address.0;
         let demand = recent.demand(transaction.demand());
@@ -151,6 +155,9 @@ impl<const N: usize> Smmu<N> {
         let config = &self.caches.config;
         let Some(Ste::Translate(stream)) = config.ste(id) else { return };
         let Ok(Context::Cd(index)) = context(stream, substream) else { return };
+        if stream.overrides.allocation.is_some() {
+            return;
+        }
         let Some(cd) = config.cd(id, index) else { return };
         let space = Space { asid: cd.asid, aset: cd.aset, ..entry.space };
         if let Some(tag) = iotlb.tag(&space) {
@@ -253,7 +260,9 @@ impl Transaction {
 
     /// Memory type and shareability after the overrides of the STE or GBPA.
     fn incoming(&self, overrides: &Overrides) -> (MemoryType, Shareability) {
-        let memory = overrides.memory_type.map_or(self.memory, MemoryType::from_stage2);
+        let memory = overrides
+            .memory_type
+            .map_or(self.memory, |code| MemoryType::from_stage2(code).hinted_by(self.memory));
         let memory = overrides.allocation.map_or(memory, |hints| memory.with_allocation(hints));
         (memory, overrides.shareability.map_or(self.sh, Shareability::from_sh))
     }
@@ -322,8 +331,8 @@ pub(super) fn resolve<H: Memory + Trace + ?Sized, K: Keep>(
         fault => firm(fault),
     })?;
     let stream = match &ste {
-        Ste::Abort => return Err(fail(None, incoming, Rule::FIRM)),
-        Ste::Bypass(overrides) => {
+        Ste::Abort { .. } => return Err(fail(None, incoming, Rule::FIRM)),
+        Ste::Bypass { overrides, .. } => {
             let demand = apply(overrides, incoming);
             return if transaction.substream.is_some() {
                 Err(firm(Fault::BadSubstreamId))
@@ -383,7 +392,12 @@ pub(super) fn resolve<H: Memory + Trace + ?Sized, K: Keep>(
     };
     let attributes = match (&entry.s1, &stream.s2) {
         (None, Some(s2)) => transaction.through_stage2(&stream.overrides, demand, &entry, s2),
-        _ => attributes(entry.memory, entry.sh, demand),
+        _ => {
+            let hints = stream.overrides.allocation;
+            let incoming =
+                hints.map_or(transaction.memory, |hints| transaction.memory.with_allocation(hints));
+            attributes(entry.memory.hinted_by(incoming), entry.sh, demand)
+        }
     };
     let offset = input - entry.input;
     let translation =

@@ -13,7 +13,7 @@ pub mod structures;
 use crate::arch::addr::{Granule, Ipa, Level, Pa, Stage, align_down};
 use crate::arch::attributes::MemoryType;
 use crate::arch::entry::{Entry, Space, TableEntry};
-use crate::arch::fault::{Class, Fault, Place};
+use crate::arch::fault::{Class, Denied, Fault, Place};
 use crate::arch::features::Features;
 use crate::arch::id::{Asid, StreamId, SubstreamId};
 use crate::env::interrupt::{Interrupt, Interrupts};
@@ -163,8 +163,13 @@ impl<H: Memory + Trace + ?Sized, K: Keep> Walk<'_, H, K> {
         let second_space = second_space(space);
         let ipa = first.ipa.offset(input - first.input);
         // What stage 1 does not allow is not asked of stage 2.
-        if self.demand.asks && !self.demand.dirties(first.rights_s1) {
-            self.demand.access = Access::Read;
+        if self.demand.asks {
+            if !self.demand.is_granted_anything(first.rights_s1) {
+                return Err(Fault::Permission(at_input(), Denied { read: true, table_write: false }));
+            }
+            if !self.demand.dirties(first.rights_s1) {
+                self.demand.access = Access::Read;
+            }
         }
         let second = self.stage2(s2, &second_space, ipa, Class::In)?;
         Ok(combine(&first, &second, s2, input, ipa))

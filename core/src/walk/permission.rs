@@ -41,6 +41,14 @@ impl Demand {
         !matches!(self.access, Access::Read)
     }
 
+    /// Whether `rights` grant a request anything.
+    #[must_use]
+    pub const fn is_granted_anything(&self, rights: Rights) -> bool {
+        let execute = if self.instruction { Rights::UX } else { 0 };
+        let any = Rights::UR | Rights::UW | execute;
+        rights.0 & (if self.privileged { any >> Rights::UNPRIVILEGED_SHIFT } else { any }) != 0
+    }
+
     /// Whether a leaf of `rights` is to be marked dirty for this access.
     #[must_use]
     #[inline]
