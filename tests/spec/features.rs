@@ -485,7 +485,7 @@ const ROWS: &[Row] = &[
         ],
     ),
     row(
-        "LOG2NUMQ",
+        "CMDQ_CONTROL_PAGE_LOG2NUMQ",
         6,
         (19, 16),
         last_interface,
@@ -497,7 +497,7 @@ const ROWS: &[Row] = &[
         ],
     ),
     row(
-        "LOG2NUMP",
+        "CMDQ_CONTROL_PAGE_LOG2NUMP",
         6,
         (27, 24),
         |f| format!("{:#x}", device(f).smmu.window_bytes()),
