@@ -177,13 +177,9 @@ impl<const N: usize> Smmu<N> {
                     instruction: request.execute,
                     ..Demand::STRUCTURE_READ
                 };
-                self.record_configuration_error(
-                    &Transaction::read(request.stream, Iova(request.address)),
-                    fault,
-                    demand,
-                    control.records_bad_stream,
-                    host,
-                );
+                let page = Transaction::read(request.stream, Iova(request.address));
+                let page = Transaction { substream: request.substream, ..page };
+                self.record_configuration_error(&page, fault, demand, control.records_bad_stream, host);
                 PageRequestOutcome::Answered { response: PageResponse::Failure, pasid: false }
             }
         }
