@@ -5,6 +5,7 @@
 use std::collections::BTreeSet;
 
 use smmuv3::arch::features::{self, Ecmdqs, QueuesPreset, StallModel, TablesPreset, TtEndian};
+use smmuv3::device::State;
 use smmuv3::{
     Command, Features, PageRequest, PageRequestOutcome, PageResponse, Response, Settings, Smmu, StreamId,
     SubstreamId,
@@ -1381,9 +1382,41 @@ fn a_restored_device_goes_on_with_the_conversation() {
     }
 }
 
+/// A state that was tampered with restores no more than the device has, or is refused.
+#[test]
+fn what_is_restored_is_checked() {
+    let device = device(Features::MINIMAL);
+    let saved = serde_json::to_string(&device.smmu.state()).unwrap_or_else(|error| panic!("{error}"));
+    let restore = |saved: &str| {
+        let state: State = serde_json::from_str(saved).map_err(|error| error.to_string())?;
+        Smmu::<16>::from_state(&state, Settings::new(4, 4)).map_err(|error| error.to_string())
+    };
+    assert!(restore(&saved).is_ok());
+    let registers = saved.find("\"registers\":[").map(|at| at + 13).expect("registers are a list");
+    let all_ones = saved[registers..].split(']').next().expect("a list ends");
+    let ones: Vec<_> = all_ones.split(',').map(|_| u64::MAX.to_string()).collect();
+    let restored = restore(&saved.replace(all_ones, &ones.join(","))).expect("registers are masked");
+    let mut cr0 = [0; 4];
+    restored.read(0x20, &mut cr0).expect("CR0");
+    assert_eq!(u32::from_le_bytes(cr0), 0b1101, "SMMUEN, EVENTQEN, CMDQEN");
+    let mut idr0 = [0; 4];
+    restored.read(0, &mut idr0).expect("IDR0");
+    assert_eq!(u32::from_le_bytes(idr0), Features::MINIMAL.idr(0), "constants stay");
+    for (what, broken) in [
+        ("another layout", saved.replace("\"version\":1", "\"version\":2")),
+        ("inconsistent features", saved.replace("\"s1p\":true", "\"s1p\":false")),
+        ("too few registers", saved.replace(all_ones, "0,0")),
+    ] {
+        assert_ne!(broken, saved, "{what}");
+        assert!(restore(&broken).is_err(), "{what}");
+    }
+}
+
 /// The device becomes another one with the state of the first, and other caches.
 fn restore(stages: &mut Stages) {
-    let state = stages.driver.smmu.state();
+    let saved = serde_json::to_string(&stages.driver.smmu.state()).unwrap_or_else(|error| panic!("{error}"));
+    let state: State = serde_json::from_str(&saved).unwrap_or_else(|error| panic!("{error}"));
+    assert_eq!(state, stages.driver.smmu.state());
     assert_eq!(state.features(), &V3_3);
     let settings = Settings::new(4, 2);
     stages.driver.smmu = Smmu::from_state(&state, settings).unwrap_or_else(|error| panic!("{error}"));

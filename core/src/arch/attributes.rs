@@ -20,11 +20,13 @@ pub struct Attributes {
 /// A memory type, as a canonical `MAIR` byte.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct MemoryType(u8);
 
 /// A shareability domain, in the encoding of `SH`; 0b01 is reserved and taken as Non-shareable.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub enum Shareability {
     /// 0b00: Non-shareable.
     #[default]

@@ -36,6 +36,7 @@ mod field {
 
 /// One interface.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 struct Ecmdq {
     base: u64,
     prod: u32,
@@ -45,6 +46,7 @@ struct Ecmdq {
 
 /// All interfaces; those beyond `IDR6` are never reached.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub(super) struct Ecmdqs {
     queues: [Ecmdq; MAX_ECMDQS],
     /// For a queue that does not exist.

@@ -309,6 +309,7 @@ impl<const N: usize> Keep for Caches<N> {
 /// One access of a device behind the SMMU, within one translation granule or not: the result says how far it reaches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Transaction {
     /// StreamID.
     pub stream: StreamId,

@@ -13,6 +13,7 @@ use crate::format::event::Event;
 
 /// A transaction that waits.
 #[derive(Clone, Debug, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 struct Stalled {
     stag: Stag,
     transaction: Transaction,
@@ -25,6 +26,7 @@ struct Stalled {
 
 /// Stalled transactions, oldest first.
 #[derive(Clone, Debug, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub(super) struct Stalls {
     list: Vec<Stalled, MAX_STALLS>,
     next: u16,

@@ -187,6 +187,7 @@ impl EventKind {
 /// The transaction as an event record tells it, after the overrides of the STE.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Requester {
     /// `StreamID`.
     pub stream: StreamId,
@@ -205,6 +206,7 @@ pub struct Requester {
 /// An event record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Event {
     /// What failed.
     pub fault: Fault,

@@ -10,6 +10,7 @@ use crate::format::ste::Stage2;
 /// What a transaction does to memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub enum Access {
     /// It reads.
     Read,
