@@ -46,7 +46,7 @@ fn run_worlds(choose: impl Fn(&mut Plan)) {
         let mut rng = Rng::with_seed(seed);
         let mut plan = random_plan(&mut rng);
         choose(&mut plan);
-        let mut generator = Generator { rng: &mut rng, plan: &plan, recent: Vec::new() };
+        let mut generator = Generator { rng: &mut rng, plan: &plan, recent: Vec::new(), mapped: Vec::new() };
         let actions: Vec<_> = (0..ACTIONS).map(|n| generator.action(n)).collect();
         match run(&plan, &actions) {
             Ok(tally) => all += tally,
@@ -176,11 +176,11 @@ fn random_plan(rng: &mut Rng) -> Plan {
         e2h: rng.bool(),
         vmw: if rng.u32(0..6) == 0 { rng.u32(0..8) } else { 0 },
         halves,
-        ips: if rng.bool() { 5 } else { rng.u64(0..8) },
+        ips: if rng.u32(0..5) > 0 { 5 } else { rng.u64(0..8) },
         cd_bits: context.0[0],
         table_attributes: table.0[0],
         stage2,
-        ps: if rng.bool() { 5 } else { rng.u64(0..8) },
+        ps: if rng.u32(0..5) > 0 { 5 } else { rng.u64(0..8) },
         ste_bits: [stream.0[1], stream.0[2]],
         substreams: (rng.u64(0..4), rng.u64(0..4)),
     }
@@ -198,6 +198,8 @@ struct Generator<'a> {
     rng: &'a mut Rng,
     plan: &'a Plan,
     recent: Vec<Spot>,
+    /// Where something was mapped.
+    mapped: Vec<Spot>,
 }
 
 impl Generator<'_> {
@@ -208,6 +210,7 @@ impl Generator<'_> {
             0..17 => {
                 let place = self.place();
                 let new = Some((self.output(place.whose), self.attributes(place.whose)));
+                self.mapped.push(Spot { whose: place.whose, address: place.offset });
                 Action::Replace { place, count: self.count(), new, how: self.rng.u16(..) }
             }
             17..23 => {
@@ -236,7 +239,8 @@ impl Generator<'_> {
             },
             54 => Action::StallTerm(self.rng.usize(0..16)),
             _ => {
-                let spot = self.spot();
+                let seen = self.rng.choice(&self.mapped).copied().filter(|_| self.rng.u32(0..4) > 0);
+                let spot = seen.unwrap_or_else(|| self.spot());
                 let write = self.rng.u32(0..3) == 0;
                 let instruction = !write && self.rng.u32(0..8) == 0;
                 let access = Access { write, instruction, privileged: self.rng.u32(0..3) == 0 };
@@ -330,14 +334,15 @@ impl Generator<'_> {
     /// What stage 1 maps to is mostly what stage 2 maps too.
     fn output(&mut self, whose: Whose) -> u64 {
         if matches!(whose, Whose::Stage2(_)) || self.rng.u32(0..8) == 0 {
-            return self.rng.u64(..) >> self.rng.u32(16..40);
+            return self.rng.u64(..) >> self.rng.choice(&[16, 24, 32, 33, 34]).expect("five of them");
         }
         if self.rng.u32(0..12) == 0 {
             return GUEST_RAM + self.rng.u64(0..0x2_0000);
         }
-        let latest = self.recent.iter().rev().find(|spot| matches!(spot.whose, Whose::Stage2(_)));
-        match latest {
-            Some(spot) if self.rng.bool() => spot.address,
+        let stage2: Vec<_> =
+            self.mapped.iter().filter(|spot| matches!(spot.whose, Whose::Stage2(_))).copied().collect();
+        match self.rng.choice(&stage2) {
+            Some(spot) if self.rng.u32(0..6) > 0 => spot.address,
             _ => {
                 let offset = self.offset(self.plan.stage2.0);
                 self.inside(Whose::Stage2(0), offset)
@@ -348,8 +353,8 @@ impl Generator<'_> {
     fn attributes(&mut self, whose: Whose) -> u64 {
         let rng = &mut *self.rng;
         if matches!(whose, Whose::Stage2(_)) {
-            let mut leaf = descriptor::S2_RW.with(descriptor::AF, u64::from(rng.u32(0..5) > 0));
-            if rng.u32(0..3) == 0 {
+            let mut leaf = descriptor::S2_RW.with(descriptor::AF, u64::from(rng.u32(0..6) > 0));
+            if rng.u32(0..4) == 0 {
                 leaf = leaf.with(descriptor::S2AP, rng.u64(0..4)).with(descriptor::DBM, rng.u64(0..2));
             }
             if rng.u32(0..4) == 0 {
@@ -386,8 +391,6 @@ impl Generator<'_> {
         let read_only = descriptor::S2_RW.with(descriptor::S2AP, 0b01);
         let changes = [
             0,
-            descriptor::S2_RW.0[0],
-            descriptor::S2_RW.0[0],
             read_only.0[0],
             read_only.with(descriptor::DBM, 1).0[0],
             read_only.with(descriptor::DBM, 1).with(descriptor::AF, 0).0[0],
@@ -397,6 +400,7 @@ impl Generator<'_> {
         ];
         match self.rng.u32(0..3) {
             0 => Paging::Migrate,
+            1 => Paging::Change(descriptor::S2_RW.0[0]),
             _ => Paging::Change(*self.rng.choice(&changes).expect("some")),
         }
     }
