@@ -11,6 +11,7 @@ pub mod device;
 pub mod driver;
 pub mod kept;
 pub mod machine;
+pub mod machine_nested;
 pub mod oracle;
 pub mod oracle_nested;
 pub mod ram;

@@ -19,6 +19,7 @@ use crate::bits::{Record, Words};
 use crate::commands::{self, Command, Hint, Leaf, linux_range_invalidation};
 use crate::driver::{Boot, Driver, EVENT_QUEUE, Ram, transaction, value};
 use crate::kept::{Illegal, Misaligned};
+use crate::machine_nested::{GUEST_RAM, GUEST_RAM_BYTES, View};
 use crate::oracle::Access;
 use crate::oracle_nested::{Ask, Device, Facts, Outcome, Response, World as Regime};
 use crate::tables::{Cd, Grain, Heap, PageTables, Ste, cd, descriptor, l1cd, ste};
@@ -26,10 +27,6 @@ use crate::tables::{Cd, Grain, Heap, PageTables, Ste, cd, descriptor, l1cd, ste}
 /// CR2.E2H
 const E2H: u32 = 1 << 0;
 
-/// Where the memory of every virtual machine begins, as it sees it.
-pub const GUEST_RAM: u64 = 0x1000_0000;
-/// How much it has.
-pub const GUEST_RAM_BYTES: u64 = 8 << 20;
 /// The SubstreamIDs that the streams with substreams know.
 pub const SUBSTREAMS: [u32; 2] = [0, 65];
 
@@ -212,32 +209,6 @@ struct Master {
 struct Retired {
     leaves: Vec<(u64, u32, bool)>,
     tables: Vec<(u64, u32)>,
-}
-
-/// A machine's memory as it sees it.
-struct View<'a> {
-    ram: &'a mut Ram,
-    frames: &'a [u64],
-    shift: u32,
-}
-
-impl View<'_> {
-    fn pa(&self, ipa: u64) -> Option<u64> {
-        let offset = ipa.checked_sub(GUEST_RAM)?;
-        let frame = self.frames.get(usize::try_from(offset >> self.shift).ok()?)?;
-        Some(frame + (offset & ((1 << self.shift) - 1)))
-    }
-}
-
-impl Words for View<'_> {
-    fn word(&self, ipa: u64) -> Option<u64> {
-        self.ram.word(self.pa(ipa)?)
-    }
-
-    fn set_word(&mut self, ipa: u64, value: u64) {
-        let pa = self.pa(ipa).unwrap_or_else(|| panic!("{ipa:#x} is not the machine's memory"));
-        self.ram.set_word(pa, value);
-    }
 }
 
 /// Memory that remembers which descriptors were written.
@@ -798,7 +769,8 @@ impl<const N: usize> World<N> {
                 for (grain, _) in self.plan.halves {
                     let everything = Hint { num: 31, scale: 40, ttl: 0, tg: grain.tlbi_tg() };
                     all.push(commands::tlbi_nh_vaa(vmid, 0, Leaf::AndTables, everything));
-                    all.push(commands::tlbi_nh_vaa(vmid, 0xfff0_0000_0000_0000, Leaf::AndTables, everything));
+                    let bottom = u64::MAX << (self.driver.has.vas - 1);
+                    all.push(commands::tlbi_nh_vaa(vmid, bottom, Leaf::AndTables, everything));
                 }
             } else {
                 all.push(commands::tlbi_nh_all(vmid));
@@ -935,7 +907,8 @@ impl<const N: usize> World<N> {
         // A contiguous run may be one entry once the flags of one member are set: those of the others may stay as they are.
         let open = outcomes.iter().any(|outcome| outcome.result != truth.result);
         if self.plan.polite && open {
-            panic!("the guest was not polite: {ask:x?} {outcomes:x?}");
+            let results: Vec<_> = outcomes.iter().map(|outcome| outcome.result).collect();
+            panic!("the guest was not polite: {ask:x?} {results:x?}");
         }
         self.tally.accesses += 1;
         self.tally.open += u64::from(open);

@@ -13,8 +13,9 @@ use smmuv3::arch::features::StallModel;
 use smmuv3::{Behaviour, Features, Settings};
 use smmuv3_tests::bits::Record;
 use smmuv3_tests::commands::{self, Leaf, field, opcode, plain};
+use smmuv3_tests::machine_nested::GUEST_RAM;
 use smmuv3_tests::oracle::Access;
-use smmuv3_tests::scenario_nested::{Action, GUEST_RAM, Paging, Place, Plan, Tally, Whose, World};
+use smmuv3_tests::scenario_nested::{Action, Paging, Place, Plan, Tally, Whose, World};
 use smmuv3_tests::tables::{Grain, cd, descriptor, ste};
 
 const GUESTS: u64 = 150;
