@@ -8,11 +8,11 @@
     reason = "a machine that is misused must stop the test"
 )]
 
-use smmuv3::{Env, Features, Settings, Terminated, Translation};
+use smmuv3::{Abort, Env, Features, Memory, Pa, Settings, Terminated, Translation};
 
 use crate::bits::Words;
 use crate::commands::{self, Command};
-use crate::driver::{Driver, Outcome, Ram, transaction};
+use crate::driver::{Driver, EVENT_QUEUE, Outcome, Ram, transaction};
 use crate::machine::{ASID, SID, STRICT, VMID};
 use crate::oracle::Access;
 use crate::tables::{Cd, Grain, Heap, PageTables, Slot, Ste, cd, descriptor, ste};
@@ -49,6 +49,28 @@ impl Words for View<'_> {
     fn set_word(&mut self, ipa: u64, value: u64) {
         let pa = self.pa(ipa).unwrap_or_else(|| panic!("{ipa:#x} is not the machine's memory"));
         self.ram.set_word(pa, value);
+    }
+}
+
+/// Memory that remembers which descriptors were written.
+pub struct Recorder<'a> {
+    /// All memory.
+    pub ram: &'a mut Ram,
+    /// Where, from what, to what; event records are no descriptors.
+    pub writes: Vec<(u64, u64, u64)>,
+}
+
+impl Memory for Recorder<'_> {
+    fn read(&self, pa: Pa, data: &mut [u8]) -> Result<(), Abort> {
+        self.ram.read(pa, data)
+    }
+
+    fn write(&mut self, pa: Pa, data: &[u8]) -> Result<(), Abort> {
+        if !(EVENT_QUEUE..EVENT_QUEUE + 0x1_0000).contains(&pa.0) {
+            let new = u64::from_le_bytes(data.try_into().expect("the device writes descriptors"));
+            self.writes.push((pa.0, self.ram.word(pa.0).ok_or(Abort)?, new));
+        }
+        self.ram.write(pa, data)
     }
 }
 
@@ -220,6 +242,16 @@ impl NestedMachine {
         let Driver { smmu, ram, lines, counters, .. } = &mut self.driver;
         let mut env = Env { memory: ram, interrupts: lines, trace: counters };
         smmu.translate(&transaction(SID, None, address, access), &mut env)
+    }
+
+    /// An access, and what the device writes for it besides records.
+    pub fn watch(&mut self, address: u64, access: Access) -> (Outcome, Vec<(u64, u64, u64)>) {
+        let Driver { smmu, ram, lines, counters, .. } = &mut self.driver;
+        let mut memory = Recorder { ram, writes: Vec::new() };
+        let mut env = Env { memory: &mut memory, interrupts: lines, trace: counters };
+        let found = smmu.translate(&transaction(SID, None, address, access), &mut env);
+        let found = found.map(|found| found.pa.0);
+        (found.map_err(|ended| ended.event.map(|event| event.name())), memory.writes)
     }
 
     /// Issues a command that must be executed, and CMD_SYNC.

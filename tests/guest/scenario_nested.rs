@@ -11,15 +11,13 @@
     reason = "what these would report is a mistake of the guest, and must stop the test"
 )]
 
-use smmuv3::{
-    Abort, Behaviour, Env, Features, Memory, Pa, Response as Seen, Settings, Terminated, Translation,
-};
+use smmuv3::{Behaviour, Env, Features, Response as Seen, Settings, Terminated, Translation};
 
 use crate::bits::{Record, Words};
 use crate::commands::{self, Command, Hint, Leaf, linux_range_invalidation};
-use crate::driver::{Boot, Driver, EVENT_QUEUE, Ram, transaction, value};
+use crate::driver::{Boot, Driver, transaction, value};
 use crate::kept::{Illegal, Misaligned};
-use crate::machine_nested::{GUEST_RAM, GUEST_RAM_BYTES, View};
+use crate::machine_nested::{GUEST_RAM, GUEST_RAM_BYTES, Recorder, View};
 use crate::oracle::Access;
 use crate::oracle_nested::{Ask, Device, Facts, Outcome, Response, World as Regime};
 use crate::tables::{Cd, Grain, Heap, PageTables, Ste, cd, descriptor, l1cd, ste};
@@ -209,26 +207,6 @@ struct Master {
 struct Retired {
     leaves: Vec<(u64, u32, bool)>,
     tables: Vec<(u64, u32)>,
-}
-
-/// Memory that remembers which descriptors were written.
-struct Recorder<'a> {
-    ram: &'a mut Ram,
-    writes: Vec<(u64, u64, u64)>,
-}
-
-impl Memory for Recorder<'_> {
-    fn read(&self, pa: Pa, data: &mut [u8]) -> Result<(), Abort> {
-        self.ram.read(pa, data)
-    }
-
-    fn write(&mut self, pa: Pa, data: &[u8]) -> Result<(), Abort> {
-        if !(EVENT_QUEUE..EVENT_QUEUE + 0x1_0000).contains(&pa.0) {
-            let new = u64::from_le_bytes(data.try_into().expect("the device writes descriptors"));
-            self.writes.push((pa.0, self.ram.word(pa.0).ok_or(Abort)?, new));
-        }
-        self.ram.write(pa, data)
-    }
 }
 
 /// How much of what a world is for has happened in it.
