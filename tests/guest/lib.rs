@@ -2,8 +2,10 @@
 //! expect.
 //!
 //! Nothing here uses the core's codecs: bytes are written from the architecture's tables, and the oracles (`oracle`, a
-//! stage 1 walk; `kept`, what a cache may still hold; `oracle_nested`, both for both stages) are the dullest code that does what the tables say.
+//! stage 1 walk; `kept`, what a cache may still hold; `oracle_nested`, both for both stages) are the dullest code that does
+//! what the tables say.
 
+pub mod bench;
 pub mod bits;
 pub mod commands;
 pub mod counters;
@@ -18,9 +20,11 @@ pub mod ram;
 pub mod replay;
 pub mod scenario;
 pub mod scenario_nested;
+pub mod stages;
 pub mod tables;
 pub mod transcript;
 pub mod unmap;
+pub mod watch;
 
 /// README.md's example, compiled and run.
 #[cfg(doctest)]

@@ -881,7 +881,7 @@ impl<M: Words> Way<'_, '_, M> {
             if marks_dirty {
                 updated = updated.with(descriptor::AP, ap);
             }
-            if updated != leaf && self.device.updates {
+            if updated != leaf {
                 if self.nested() {
                     self.stage2(location, Want { access: DATA_WRITE, class: Class::Tt })?;
                 }

@@ -869,17 +869,14 @@ impl<const N: usize> World<N> {
             memory: &self.driver.ram,
             updates: true,
         };
-        let outcomes = match device.legal(ask, &self.facts) {
-            Some(outcomes) => outcomes,
-            None => {
-                for command in [commands::tlbi_nsnh_all(), commands::cfgi_all()] {
-                    self.issue(command)?;
-                }
-                if self.driver.has.hyp {
-                    self.issue(commands::tlbi_el2_all())?;
-                }
-                return self.outcomes(ask, ste); // nothing is left to choose
+        let Some(outcomes) = device.legal(ask, &self.facts) else {
+            for command in [commands::tlbi_nsnh_all(), commands::cfgi_all()] {
+                self.issue(command)?;
             }
+            if self.driver.has.hyp {
+                self.issue(commands::tlbi_el2_all())?;
+            }
+            return self.outcomes(ask, ste); // nothing is left to choose
         };
         let truth = &outcomes[0];
         // A contiguous run may be one entry once the flags of one member are set: those of the others may stay as they are.

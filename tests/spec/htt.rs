@@ -97,7 +97,7 @@ fn dirty_state() {
             let name = format!("stage {stage} HA {ha} HD {hd} DBM {dbm} AF {af}");
             for access in [READ, WRITE] {
                 let mut machine = if stage == 1 { machine(mine, other) } else { machine(other, mine) };
-                let word = leaf(&mut machine, stage) & !AF | af * AF | dbm << 51;
+                let word = leaf(&mut machine, stage) & !AF | (af * AF) | dbm << 51;
                 // Read-only: AP[2] = 1, or S2AP[1] = 0.
                 let word = if stage == 1 { word | WRITABLE } else { word & !WRITABLE };
                 set_leaf(&mut machine, stage, word);
@@ -295,6 +295,8 @@ fn an_update_of_stage_1_needs_to_be_allowed_to_write() {
                 let second = machine.slot2(page, 3).descriptor;
                 assert_eq!(second & WRITABLE, WRITABLE, "{name}: the page of the table is dirty, too");
             } else {
+                let walked = machine.driver.walk(&transaction(SID, None, VA, access));
+                assert_eq!(walked, PERMISSION, "{name}, walk");
                 // F_PERMISSION, S2 = 1, CLASS = TT, TTRnW = 0; RnW is the transaction's.
                 let flags = 0x180_0000_0000 | if dirty { 0 } else { 0x8_0000_0000 };
                 assert_eq!(machine.record(VA, access), [0x7_0000_0013, flags, VA, page], "{name}");

@@ -212,46 +212,55 @@ impl Scope {
         Self { span, granule: None, level: None, ..*self }
     }
 
-    /// What becomes of a translation. The first predicate that does not hold is the reason to spare it.
+    /// What becomes of a translation.
     #[must_use]
+    #[inline]
     pub fn verdict(&self, entry: &Entry) -> Verdict {
-        if let Some(reason) = self.spares_space(&entry.space, entry.global) {
-            return Verdict::Spare(reason);
-        }
+        self.judge(entry).verdict()
+    }
+
+    /// What becomes of a remembered table descriptor.
+    #[must_use]
+    pub fn table_verdict(&self, table: &TableEntry) -> Verdict {
+        self.judge_table(table).verdict()
+    }
+
+    /// Every predicate's answer about a translation.
+    #[must_use]
+    #[inline]
+    pub fn judge(&self, entry: &Entry) -> Judgement {
         let (start, log2_size) = entry.leaf_span();
         let leaf = entry.own_leaf();
-        if self.span.is_some_and(|span| !span.intersects(start, log2_size)) {
-            Verdict::Spare(Reason::Span)
-        } else if self.granule.is_some_and(|granule| leaf.is_some_and(|leaf| leaf.granule != granule)) {
-            Verdict::Spare(Reason::Granule)
-        } else if self.level.is_some_and(|level| leaf.is_some_and(|leaf| leaf.level != level)) {
-            Verdict::Spare(Reason::Level)
-        } else {
-            Verdict::Drop
+        Judgement {
+            span: ask(self.span, |span| span.intersects(start, log2_size)),
+            granule: ask(self.granule, |granule| leaf.is_none_or(|leaf| leaf.granule == granule)),
+            level: ask(self.level, |level| leaf.is_none_or(|leaf| leaf.level == level)),
+            leaf: Answer::Unasked,
+            ..self.judge_space(&entry.space, entry.global)
         }
     }
 
-    /// What becomes of a remembered table descriptor: with `Leaf` = 0, those above the level named go (§4.4.1).
+    /// Every predicate's answer about a table descriptor: with `Leaf` = 0, those above the level named go (§4.4.1).
     #[must_use]
-    pub fn table_verdict(&self, table: &TableEntry) -> Verdict {
-        if let Some(reason) = self.spares_space(&table.space, false) {
-            return Verdict::Spare(reason);
+    pub fn judge_table(&self, table: &TableEntry) -> Judgement {
+        Judgement {
+            span: ask(self.span, |span| span.intersects(table.input, table.log2_size())),
+            leaf: if self.leaf_only { Answer::Fails } else { Answer::Unasked },
+            granule: ask(self.granule, |granule| table.granule == granule),
+            level: ask(self.level, |level| table.level < level),
+            ..self.judge_space(&table.space, false)
         }
-        if self.span.is_some_and(|span| !span.intersects(table.input, table.log2_size())) {
-            Verdict::Spare(Reason::Span)
-        } else if self.leaf_only {
-            Verdict::Spare(Reason::Leaf)
-        } else if self.granule.is_some_and(|granule| table.granule != granule) {
-            Verdict::Spare(Reason::Granule)
-        } else if self.level.is_some_and(|level| table.level >= level) {
-            Verdict::Spare(Reason::Level)
-        } else {
-            Verdict::Drop
-        }
+    }
+
+    /// Whether every predicate that a space answers for all its entries holds.
+    #[inline]
+    pub(super) fn names_space(&self, space: &Space, global: bool) -> bool {
+        self.judge_space(space, global).verdict() == Verdict::Drop
     }
 
     /// The predicates that leaves and tables share: regime, stage, VMID, ASID.
-    fn spares_space(&self, space: &Space, global: bool) -> Option<Reason> {
+    #[inline]
+    fn judge_space(&self, space: &Space, global: bool) -> Judgement {
         let regime = match self.regime {
             Regime::One(world) => space.world == world,
             Regime::AnyEl2 => space.world != StreamWorld::El1,
@@ -263,20 +272,98 @@ impl Scope {
         };
         // Without ASIDs there is nothing to compare.
         let has_asid = space.stage == Stage::S1 && space.world != StreamWorld::El2;
-        if !regime {
-            Some(Reason::Regime)
-        } else if !stage {
-            Some(Reason::Stage)
-        } else if self.vmid.is_some_and(|scope| !scope.names(space.vmid)) {
-            Some(Reason::Vmid)
-        } else {
-            match self.asid {
-                AsidScope::Only(_) if has_asid && global => Some(Reason::Global),
-                AsidScope::Only(asid) if has_asid && asid != space.asid => Some(Reason::Asid),
-                AsidScope::OrGlobal(asid) if has_asid && !global && asid != space.asid => Some(Reason::Asid),
-                _ => None,
+        let (asid, not_global) = match self.asid {
+            AsidScope::Only(asid) if has_asid => {
+                (Answer::of(global || asid == space.asid), Answer::of(!global))
             }
+            AsidScope::OrGlobal(asid) if has_asid => {
+                (Answer::of(global || asid == space.asid), Answer::Unasked)
+            }
+            _ => (Answer::Unasked, Answer::Unasked),
+        };
+        Judgement {
+            regime: Answer::of(regime),
+            stage: if self.stage == Stages::Both { Answer::Unasked } else { Answer::of(stage) },
+            vmid: ask(self.vmid, |scope| scope.names(space.vmid)),
+            asid,
+            not_global,
+            span: Answer::Unasked,
+            leaf: Answer::Unasked,
+            granule: Answer::Unasked,
+            level: Answer::Unasked,
         }
+    }
+}
+
+/// What one predicate of a scope says about an entry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub enum Answer {
+    /// The command does not ask.
+    Unasked,
+    /// It holds: as far as it goes, the entry goes.
+    Holds,
+    /// It does not hold: the entry stays.
+    Fails,
+}
+
+impl Answer {
+    const fn of(holds: bool) -> Self {
+        if holds { Self::Holds } else { Self::Fails }
+    }
+}
+
+fn ask<T>(asked: Option<T>, predicate: impl FnOnce(T) -> bool) -> Answer {
+    asked.map_or(Answer::Unasked, |asked| Answer::of(predicate(asked)))
+}
+
+/// Why an entry goes or stays: every predicate's answer, in the order in which a reason is looked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub struct Judgement {
+    /// StreamWorld.
+    pub regime: Answer,
+    /// Stage.
+    pub stage: Answer,
+    /// VMID.
+    pub vmid: Answer,
+    /// The entry is not global, where the command need not drop global ones.
+    pub not_global: Answer,
+    /// ASID; a global entry has every ASID.
+    pub asid: Answer,
+    /// The spans intersect.
+    pub span: Answer,
+    /// `Leaf` = 0, asked of table descriptors.
+    pub leaf: Answer,
+    /// `TG`.
+    pub granule: Answer,
+    /// `TTL`.
+    pub level: Answer,
+}
+
+impl Judgement {
+    /// The answers with the reason that each gives to spare an entry.
+    #[must_use]
+    pub const fn answers(&self) -> [(Answer, Reason); 9] {
+        [
+            (self.regime, Reason::Regime),
+            (self.stage, Reason::Stage),
+            (self.vmid, Reason::Vmid),
+            (self.not_global, Reason::Global),
+            (self.asid, Reason::Asid),
+            (self.span, Reason::Span),
+            (self.leaf, Reason::Leaf),
+            (self.granule, Reason::Granule),
+            (self.level, Reason::Level),
+        ]
+    }
+
+    /// Dropped, unless a predicate fails: the first is the reason.
+    #[must_use]
+    #[inline]
+    pub fn verdict(&self) -> Verdict {
+        let failed = self.answers().into_iter().find(|(answer, _)| *answer == Answer::Fails);
+        failed.map_or(Verdict::Drop, |(_, reason)| Verdict::Spare(reason))
     }
 }
 

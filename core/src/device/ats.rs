@@ -60,7 +60,8 @@ impl<const N: usize> Smmu<N> {
         transaction: &Transaction,
         host: &mut H,
     ) -> Result<AtsGrant, AtsRefusal> {
-        let asked = Demand { asks: true, ..transaction.demand() };
+        // Reading, writing and executing are asked for independently.
+        let asked = Demand { asks: true, instruction: transaction.instruction, ..transaction.demand() };
         if !self.registers.is_set(Reg::Cr0, cr0::SMMUEN) {
             return Err(self.bad_request(transaction, asked, host));
         }
@@ -92,17 +93,17 @@ impl<const N: usize> Smmu<N> {
                 .map(|passage| passage.entry.map(|entry| (entry, passage.input)))
         };
         match outcome {
-            // Stage 1 is bypassed and there is no stage 2: the identity, for everything unprivileged.
+            // Stage 1 is bypassed, and there is no stage 2 or it is not asked: the identity.
             Ok(None) => {
                 let address = transaction.address.0;
-                let last = low_mask(self.features.oas_bits.into());
-                Ok(AtsGrant {
+                let identity = low_mask(self.features.ias_bits()).checked_sub(address).map(|left| AtsGrant {
                     address: Some(address),
-                    span: (last - address).saturating_add(1),
+                    span: left.saturating_add(1),
                     read: true,
                     write: true,
                     ..AtsGrant::NOTHING
-                })
+                });
+                Ok(identity.unwrap_or(AtsGrant::NOTHING))
             }
             Ok(Some((entry, input))) => Ok(grant(&entry, input, demand, split)),
             Err(failure) => match failure.fault {
@@ -155,7 +156,7 @@ impl<const N: usize> Smmu<N> {
         let silent = Failure { fault: None, demand, rule: Rule::FIRM };
         let address = transaction.address.0;
         let physical = low_mask(self.features.oas_bits.into());
-        if !self.registers.is_set(Reg::Cr0, cr0::SMMUEN) {
+        if !self.features.ats || !self.registers.is_set(Reg::Cr0, cr0::SMMUEN) {
             return Err(self.terminate(transaction, &silent, host));
         }
         let attributes = transaction.attributes(&Overrides::default(), demand);
@@ -185,23 +186,25 @@ impl<const N: usize> Smmu<N> {
             Ats::Off => Failure { fault: Some(Fault::TranslForbidden), ..silent },
             Ats::Full if address > physical => silent,
             Ats::Full => return Ok(passes),
-            Ats::SplitStage => match self.second_stage(transaction, &stream, host) {
-                Ok(translation) => return Ok(translation),
-                Err(failure) => failure,
-            },
+            Ats::SplitStage => {
+                // Unprivileged data, without SubstreamID.
+                let plain =
+                    Transaction { substream: None, privileged: false, instruction: false, ..*transaction };
+                let result = self.second_stage(&plain, &stream, host);
+                return result.map_err(|failure| self.terminate(&plain, &failure, host));
+            }
         };
         Err(self.terminate(transaction, &failure, host))
     }
 
-    /// Stage 2 of an address that stage 1 has translated before: unprivileged data, without SubstreamID.
+    /// Stage 2 of an address that stage 1 has translated before.
     fn second_stage<H: Host + ?Sized>(
         &mut self,
         transaction: &Transaction,
         stream: &Stream,
         host: &mut H,
     ) -> Result<Translation, Failure> {
-        let plain = Transaction { substream: None, privileged: false, instruction: false, ..*transaction };
-        let demand = apply(&stream.overrides, plain.demand());
+        let demand = apply(&stream.overrides, transaction.demand());
         let input = transaction.address.0;
         let failure = |fault: Fault| {
             let stage2 = stream.s2.filter(|_| fault.ruled_by() == Some(Stage::S2));
