@@ -18,7 +18,7 @@ use smmuv3_tests::oracle::Access;
 use smmuv3_tests::scenario_nested::{Action, Paging, Place, Plan, Tally, Whose, World};
 use smmuv3_tests::tables::{Grain, cd, descriptor, ste};
 
-const GUESTS: u64 = 300;
+const GUESTS: u64 = 200;
 const ACTIONS: usize = 70;
 
 #[test]
