@@ -130,7 +130,7 @@ impl From<Result<Translation, Terminated>> for Dma {
             Ok(Translation { pa, span, .. }) => {
                 Self { pa: Some(pa.0), span: Some(span), response: None, event: None }
             }
-            Err(Terminated { response, event }) => {
+            Err(Terminated { response, event, .. }) => {
                 let response = match response {
                     Response::Abort => "abort",
                     Response::RazWi => "raz/wi",

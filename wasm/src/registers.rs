@@ -1,4 +1,4 @@
-//! The identification registers as rows for the page (§6.3.1 to §6.3.6). Where a field is, is the model's knowledge.
+//! The identification registers as rows for the page (§6.3). Where a field is, is the model's knowledge.
 
 use smmuv3::arch::{bits, features::field};
 use smmuv3::format::regs::Reg;
@@ -61,7 +61,9 @@ macro_rules! rows {
 pub(crate) const ID_FIELDS: &[Row] = rows! {
     Idr0: S2P S1P TTF COHACC BTM HTTU DORMHINT HYP ATS NS1ATS ASID16 MSI SEV ATOS PRI VMW VMID16 CD2L VATOS TTENDIAN
         ATSRECERR STALL_MODEL TERM_MODEL ST_LEVEL;
-    Idr1: SIDSIZE SSIDSIZE PRIQS EVENTQS CMDQS ATTR_PERMS_OVR ATTR_TYPES_OVR;
-    Idr3: HAD XNX FWB STT RIL BBML E0PD PTWNNC;
+    Idr1: SIDSIZE SSIDSIZE PRIQS EVENTQS CMDQS ATTR_PERMS_OVR ATTR_TYPES_OVR REL QUEUES_PRESET TABLES_PRESET ECMDQ;
+    Idr2: BA_VATOS;
+    Idr3: HAD XNX PPS FWB STT RIL BBML E0PD PTWNNC;
     Idr5: OAS GRAN4K GRAN16K GRAN64K VAX STALL_MAX;
+    Idr6: LOG2NUMQ LOG2NUMP;
 };

@@ -88,7 +88,7 @@ mod tests {
     #[wasm_bindgen]
     pub fn id_fields_put_together_are_the_registers() -> Result<(), JsError> {
         let machine = Machine::new(64, 4)?;
-        for offset in [0x00, 0x04, 0x0c, 0x14] {
+        for offset in [0x00, 0x04, 0x08, 0x0c, 0x10, 0x14, 0x190] {
             let fields = machine.id_fields().into_iter().filter(|field| field.offset == offset);
             same(fields.fold(0, |word, field| word | field.value << field.low), machine.read(offset)?)?;
         }

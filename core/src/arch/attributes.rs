@@ -68,6 +68,12 @@ impl MemoryType {
         }
     }
 
+    /// The type whose canonical byte this is.
+    #[inline]
+    pub(crate) const fn from_canonical(byte: u8) -> Self {
+        Self(byte)
+    }
+
     /// The canonical `MAIR` byte.
     #[must_use]
     pub const fn mair(self) -> u8 {

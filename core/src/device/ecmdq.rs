@@ -10,6 +10,7 @@ use crate::arch::addr::low_mask;
 use crate::arch::bits::Field;
 use crate::arch::features::MAX_ECMDQS;
 use crate::env::Host;
+use crate::env::memory::read_words;
 use crate::format::command::COMMAND_BYTES;
 use crate::format::regs::{PAGE_BYTES, gerror, queue_base};
 
@@ -167,7 +168,8 @@ impl<const N: usize> Smmu<N> {
         let Some(&queue) = self.ecmdqs.queues.get(index) else { return };
         let shape = queue.queue(self.features.cmdqs, self.features.oas_bits);
         let was_full = shape.is_full(queue.prod, queue.cons);
-        let result = self.run_one(Source::Enhanced(index), &shape, queue.cons, host);
+        let words = read_words(host, shape.entry(queue.cons));
+        let result = self.run_one(Source::Enhanced(index), &shape, queue.cons, words, host);
         if let Some(queue) = self.ecmdqs.queues.get_mut(index) {
             match result {
                 Ok(_) => {

@@ -388,6 +388,7 @@ impl<const N: usize> Smmu<N> {
                 // STEs are remembered with the StreamWorld that E2H gives them.
                 if cr2::E2H.get(old ^ new) != 0 {
                     self.caches.config.clear();
+                    self.recents.clear();
                 }
                 self.registers.set(Reg::Cr2, new);
             }
@@ -422,6 +423,7 @@ impl<const N: usize> Smmu<N> {
     fn write_cr0<H: Host + ?Sized>(&mut self, old: u64, new: u64, host: &mut H) {
         self.registers.set(Reg::Cr0, new);
         self.registers.set(Reg::Cr0ack, new);
+        self.recents.clear();
         let (risen, fallen) = (new & !old, old & !new);
         if cr0::SMMUEN.get(fallen) != 0 {
             self.stalls.abort_all();

@@ -8,6 +8,7 @@ mod gerror;
 mod mmio;
 mod pri;
 pub mod queue;
+mod recent;
 mod record;
 mod stall;
 mod state;
@@ -28,6 +29,7 @@ use crate::format::ste::Ste;
 use crate::walk::permission::Access;
 use crate::walk::{Keep, Updates};
 use ecmdq::Ecmdqs;
+use recent::Recents;
 use stall::Stalls;
 
 pub use ats::{AtsGrant, AtsRefusal};
@@ -130,6 +132,7 @@ pub struct Smmu<const N: usize> {
     settings: Settings,
     registers: Registers,
     caches: Caches<N>,
+    recents: Recents,
     stalls: Stalls,
     ecmdqs: Ecmdqs,
     /// CMD_ATC_INV of CMDQ has timed out, and no CMD_SYNC has told yet.
@@ -174,6 +177,7 @@ impl<const N: usize> Smmu<N> {
                 tables: WalkCache::new(),
                 keeps_tables: settings.walk_cache,
             },
+            recents: Recents::new(),
             stalls: Stalls::new(),
             ecmdqs: Ecmdqs::new(),
             atc_timed_out: false,
@@ -229,6 +233,7 @@ impl<const N: usize> Smmu<N> {
     /// Forgets all that is remembered, which an SMMU may do at any time. Results do not change for a guest that
     /// invalidates as it must.
     pub fn drop_caches(&mut self) {
+        self.recents.clear();
         self.caches.config.clear();
         self.caches.iotlb.clear();
         self.caches.tables.clear();
@@ -268,8 +273,8 @@ impl<const N: usize> Keep for Caches<N> {
     #[inline]
     fn find<T: Trace + ?Sized>(&mut self, space: &Space, input: u64, trace: &mut T) -> Option<Entry> {
         let entry = self.iotlb.find(space, input)?;
-        trace.step(&Step::Hit(*entry));
-        Some(*entry)
+        trace.step(&Step::Hit(entry));
+        Some(entry)
     }
 
     fn keep<T: Trace + ?Sized>(&mut self, entry: &Entry, trace: &mut T) {

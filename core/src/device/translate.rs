@@ -1,5 +1,6 @@
 //! A transaction's way through the SMMU, in the order of §3.3 and §7.3.22.
 
+use super::recent::Recent;
 use super::{Response, Smmu, Terminated, Transaction, Translation};
 use crate::arch::addr::{Pa, Stage, low_mask};
 use crate::arch::attributes::{Attributes, MemoryType, Shareability};
@@ -76,10 +77,84 @@ impl<const N: usize> Smmu<N> {
         transaction: &Transaction,
         host: &mut H,
     ) -> Result<Translation, Terminated> {
+        if let Some(translation) = self.translate_again(transaction, host) {
+            return Ok(translation);
+        }
+        self.translate_anew(transaction, host)
+    }
+
+    /// A hit of a stream that was here lately; anything else is `None`, and has no effect.
+    #[inline]
+    fn translate_again<H: Host + ?Sized>(
+        &mut self,
+        transaction: &Transaction,
+        host: &mut H,
+    ) -> Option<Translation> {
+        let recent = self.recents.find(transaction.stream, transaction.substream)?;
+        let iotlb = &mut self.caches.iotlb;
+        let address = transaction.address.0;
+        let demand = recent.demand(transaction.demand());
+        let hit = match recent.again(address, iotlb.epoch()) {
+            Some(hit) => {
+                iotlb.used(hit.slot);
+                *hit
+            }
+            None => {
+                let hit = iotlb.hit(recent.tag, recent.accept(address, demand.privileged)?)?;
+                recent.keep(address, &hit);
+                hit
+            }
+        };
+        if !hit.rights.has(demand.required()) {
+            return None;
+        }
+        if host.wants_entries()
+            && let Some(entry) = iotlb.entry(hit.slot as usize)
+        {
+            host.step(&Step::Hit(entry));
+        }
+        let size = 1 << hit.log2_size;
+        let offset = address & (size - 1);
+        let Demand { privileged, instruction, .. } = demand;
+        let attributes = Attributes { memory: hit.memory, sh: hit.sh, privileged, instruction };
+        Some(Translation { pa: Pa(hit.output | offset), span: size - offset, attributes })
+    }
+
+    /// The long way: registers, structures, IOTLB, walk.
+    #[inline(never)]
+    fn translate_anew<H: Host + ?Sized>(
+        &mut self,
+        transaction: &Transaction,
+        host: &mut H,
+    ) -> Result<Translation, Terminated> {
         let control = self.control();
         match resolve(&self.features, &control, transaction, transaction.demand(), &mut self.caches, host) {
-            Ok(passage) => Ok(passage.translation),
+            Ok(passage) => {
+                self.remember(transaction, &passage);
+                Ok(passage.translation)
+            }
             Err(failure) => Err(self.terminate(transaction, &failure, host)),
+        }
+    }
+
+    /// Remembers what an entry of stage 1 has taught about its stream.
+    fn remember(&mut self, transaction: &Transaction, passage: &Passage) {
+        let Some(entry) = passage.entry.as_ref().filter(|entry| entry.s1.is_some()) else { return };
+        let Transaction { stream: id, substream, .. } = *transaction;
+        let iotlb = &self.caches.iotlb;
+        if let Some(recent) = self.recents.find(id, substream) {
+            if let Some(tag) = iotlb.tag(recent.space()) {
+                recent.tag = tag;
+            }
+            return;
+        }
+        let config = &self.caches.config;
+        let Some(Ste::Translate(stream)) = config.ste(id) else { return };
+        let Ok(Context::Cd(index)) = context(stream, substream) else { return };
+        let Some(cd) = config.cd(id, index) else { return };
+        let space = Space { asid: cd.asid, aset: cd.aset, ..entry.space };
+        if let Some(tag) = iotlb.tag(&space) {
+            self.recents.keep(Recent::new(id, substream, stream, cd, space, tag));
         }
     }
 

@@ -205,6 +205,7 @@ pub(crate) fn second_space(space: &Space) -> Space {
 fn combine(first: &Entry, second: &Entry, s2: &Stage2, input: u64, ipa: Ipa) -> Entry {
     let log2_size = first.log2_size.min(second.log2_size);
     let size = u32::from(log2_size);
+    let memory = second_memory(first.memory, second.memory_s2, s2);
     Entry {
         input: align_down(input, size),
         log2_size,
@@ -213,8 +214,8 @@ fn combine(first: &Entry, second: &Entry, s2: &Stage2, input: u64, ipa: Ipa) -> 
         s2: second.s2,
         rights_s2: second.rights_s2,
         clean: first.clean || second.clean,
-        memory: second_memory(first.memory, second.memory_s2, s2),
-        sh: first.sh.of(first.memory).combine(second.sh),
+        memory,
+        sh: first.sh.combine(second.sh).of(memory),
         memory_s2: second.memory_s2,
         ..*first
     }

@@ -156,7 +156,7 @@ impl<H: Memory + Trace + ?Sized, K: Keep> Walk<'_, H, K> {
             output,
             half.input_bits.min(cd.output_bits),
         );
-        let mair = (cd.mair >> (8 * field::ATTRINDX.get(word))) as u8;
+        let memory = MemoryType::from_mair((cd.mair >> (8 * field::ATTRINDX.get(word))) as u8);
         let base = align_down(output, log2_size);
         Ok(Some(Entry {
             space: *space,
@@ -170,8 +170,8 @@ impl<H: Memory + Trace + ?Sized, K: Keep> Walk<'_, H, K> {
             rights_s1: rights,
             rights_s2: Rights::ALL,
             clean,
-            memory: MemoryType::from_mair(mair),
-            sh: Shareability::from_sh(field::SH.get(word) as u8),
+            memory,
+            sh: Shareability::from_sh(field::SH.get(word) as u8).of(memory),
             memory_s2: 0,
         }))
     }
