@@ -604,6 +604,9 @@ fn split_stage_traffic_beyond_ias_is_f_addr_size_of_stage_1() {
     let mut stages = Stages::new(features, ste::NESTED);
     stages.driver.write_cr0(ON | value::ATSCHK);
     stages.set_ste(|ste| ste.with(ste::EATS, 0b10));
+    let last = (1 << 44) - 0x1000;
+    stages.map_second(last, PA, 12, descriptor::S2_RW);
+    assert_eq!(translated(&mut stages, &ask(last + 0xfff, READ)), Ok(PA + 0xfff));
     assert_eq!(translated(&mut stages, &ask(1 << 44, READ)), Err(()));
     assert_eq!(stages.driver.events(), [[0x0000_0007_0000_0011, 0x0000_0208_0000_0000, 1 << 44, 0]]);
 }
