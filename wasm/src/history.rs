@@ -194,7 +194,8 @@ impl History {
         }
         streams.sort_unstable();
         streams.dedup();
-        let tape = Tape::new(name, &self.knobs, &streams).map_err(|error| Error(error.to_string()))?;
+        let mut tape = Tape::new(name, &self.knobs, &streams).map_err(|error| Error(error.to_string()))?;
+        tape.note(&format!("{}{}", crate::import::KNOBS, self.knobs.words()));
         world.tape = Some(Box::new(tape));
         if !self.knobs.raw {
             world.boot()?;

@@ -5,6 +5,9 @@ use crate::script::{self, Error, number};
 use serde_json::{Map, Value};
 use smmuv3::Features;
 
+/// How a note begins that tells the shape of the caches; the ID registers do not.
+pub(crate) const KNOBS: &str = "page: ";
+
 /// The knobs and actions of a transcript.
 pub(crate) fn import(text: &str) -> Result<(Knobs, String), Error> {
     let mut knobs = None;
@@ -17,12 +20,23 @@ pub(crate) fn import(text: &str) -> Result<(Knobs, String), Error> {
         let Value::Object(map) = value else { return Err(at(Error("an operation is an object".to_owned()))) };
         let mut fields = Fields { op: String::new(), map };
         fields.op = fields.text("op").map_err(at)?;
-        fields.map.remove("note").filter(|_| fields.op != "note");
+        if fields.op != "note" {
+            fields.take("note");
+        }
         if knobs.is_none() {
             if fields.op != "config" {
                 return Err(at(Error(format!("the first line is `{}`, expected `config`", fields.op))));
             }
             knobs = Some(config(fields).map_err(at)?);
+            continue;
+        }
+        let said = fields.map.get("note").and_then(Value::as_str).and_then(|note| note.strip_prefix(KNOBS));
+        if let (Some(words), Some((knobs, _))) = (said, &mut knobs) {
+            let shape = |word: &&str| {
+                ["sets=", "ways=", "walk=", "strict="].iter().any(|name| word.starts_with(name))
+            };
+            let words: Vec<&str> = words.split_whitespace().filter(shape).collect();
+            *knobs = knobs.parse(&words.join(" ")).map_err(at)?;
             continue;
         }
         for line in operation(fields, line).map_err(at)? {

@@ -4,7 +4,6 @@ use crate::guest::{RAM_BASE, RAM_BYTES};
 use crate::knobs::Knobs;
 use crate::ram::Ram;
 use crate::world::{Answer, Device, answer, watched};
-use serde_json::{Value, json};
 use smmuv3::format::event::EventKind;
 use smmuv3::format::regs::Reg;
 use smmuv3::{Behaviour, Memory, NoTrace, Pa, Settings, Smmu, Transaction};
@@ -29,15 +28,15 @@ impl Tape {
             (false, true) => "2",
             _ => "1",
         };
-        let first = json!({
-            "op": "config", "version": 1.1, "name": name, "category": "page", "stage": stage,
-            "idr": {
-                "IDR0": idr(0), "IDR1": idr(1), "IDR2": idr(2), "IDR3": idr(3), "IDR4": idr(4), "IDR5": idr(5),
-                "IIDR": format!("{:#x}", features.iidr), "AIDR": format!("{:#x}", features.aidr()),
-            },
-            "ram": [{ "base": format!("{RAM_BASE:#x}"), "size": format!("{RAM_BYTES:#x}") }],
-            "sids": streams, "source": "smmuv3's page",
-        });
+        let registers: String = (0..6).map(|n| format!("\"IDR{n}\":\"{}\",", idr(n))).collect();
+        let first = format!(
+            "{{\"op\":\"config\",\"version\":1.1,\"name\":{},\"category\":\"page\",\"stage\":\"{stage}\",\"idr\":{{{registers}\
+             \"IIDR\":\"{:#x}\",\"AIDR\":\"{:#x}\"}},\"ram\":[{{\"base\":\"{RAM_BASE:#x}\",\"size\":\"{RAM_BYTES:#x}\"}}],\
+             \"sids\":{streams:?},\"source\":\"smmuv3's page\"}}",
+            text(name),
+            features.iidr,
+            features.aidr(),
+        );
         let mut others = Vec::new();
         for behaviour in [Behaviour::Natural, Behaviour::Strict] {
             for walk_cache in [true, false] {
@@ -48,17 +47,17 @@ impl Tape {
         Ok(Self { lines: format!("{first}\n"), others, ram: Ram::default(), any: false })
     }
 
-    fn line(&mut self, value: &Value) {
-        self.lines += &format!("{value}\n");
+    fn line(&mut self, op: &str, rest: &str) {
+        self.lines += &format!("{{\"op\":\"{op}\",{rest}}}\n");
     }
 
     pub(crate) fn note(&mut self, text: &str) {
-        self.line(&json!({ "op": "note", "note": text }));
+        self.line("note", &format!("\"note\":{}", self::text(text)));
     }
 
     pub(crate) fn write(&mut self, pa: u64, data: &[u8]) {
         let _outside_of_memory = self.ram.write(Pa(pa), data);
-        self.line(&json!({ "op": "write", "pa": format!("{pa:#x}"), "hex": hexadecimal(data) }));
+        self.line("write", &format!("\"pa\":\"{pa:#x}\",\"hex\":\"{}\"", hexadecimal(data)));
     }
 
     /// What changed between two states of memory.
@@ -76,9 +75,10 @@ impl Tape {
             let _the_same = other.write(offset, data, &mut env);
             while other.pending() && other.poll(4096, &mut env) != 0 {}
         }
-        self.line(&json!({
-            "op": "mmio_w", "off": format!("{offset:#x}"), "size": data.len(), "val": format!("{value:#x}"),
-        }));
+        self.line(
+            "mmio_w",
+            &format!("\"off\":\"{offset:#x}\",\"size\":{},\"val\":\"{value:#x}\"", data.len()),
+        );
     }
 
     pub(crate) fn dma(&mut self, transaction: &Transaction, result: &Answer, truth: &Answer) {
@@ -95,21 +95,22 @@ impl Tape {
             offer(answer(other.translate(transaction, &mut watched(&mut ram, &mut NoTrace))));
         }
         let write = matches!(transaction.access, smmuv3::Access::Write);
-        let mut line = json!({
-            "op": "dma", "sid": transaction.stream.0, "ssid": null, "iova": format!("{:#x}", transaction.address.0),
-            "access": if write { "w" } else { "r" }, "len": 1, "expect": value(result),
-        });
-        if let Some(object) = line.as_object_mut() {
-            if write {
-                object.insert("data".to_owned(), json!("00"));
-            }
-            let rest: Vec<Value> = legal.iter().skip(1).map(value).collect();
-            if !rest.is_empty() {
-                object.insert("alt".to_owned(), Value::Array(rest));
-                self.any = true;
-            }
+        let mut line = format!(
+            "\"sid\":{},\"ssid\":null,\"iova\":\"{:#x}\",\"access\":\"{}\",\"len\":1,\"expect\":{}",
+            transaction.stream.0,
+            transaction.address.0,
+            if write { "w" } else { "r" },
+            value(result),
+        );
+        if write {
+            line += ",\"data\":\"00\"";
         }
-        self.line(&line);
+        let rest: Vec<String> = legal.iter().skip(1).map(value).collect();
+        if !rest.is_empty() {
+            line += &format!(",\"alt\":[{}]", rest.join(","));
+            self.any = true;
+        }
+        self.line("dma", &line);
     }
 
     pub(crate) fn events(&mut self, records: &[[u64; 4]]) {
@@ -120,29 +121,40 @@ impl Tape {
             let _never_refused = other.write(Reg::EventqCons.row().offset, &prod.to_le_bytes(), &mut env);
         }
         if core::mem::take(&mut self.any) {
-            return self.line(&json!({ "op": "events", "any": true }));
+            return self.line("events", "\"any\":true");
         }
-        let rows: Vec<Value> = records
+        let rows: Vec<String> = records
             .iter()
             .map(|words| {
                 let image: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
                 let kind = EventKind::from_number(image.first().copied().unwrap_or(0));
-                json!({
-                    "type": kind.map_or("unknown", EventKind::name), "hex": hexadecimal(&image), "mask": "ff".repeat(32),
-                })
+                let name = kind.map_or("unknown", EventKind::name);
+                format!(
+                    "{{\"type\":\"{name}\",\"hex\":\"{}\",\"mask\":\"{}\"}}",
+                    hexadecimal(&image),
+                    "ff".repeat(32)
+                )
             })
             .collect();
-        self.line(&json!({ "op": "events", "expect": rows }));
+        self.line("events", &format!("\"expect\":[{}]", rows.join(",")));
     }
 }
 
-fn value(answer: &Answer) -> Value {
+/// Text as JSON has it.
+fn text(text: &str) -> String {
+    serde_json::to_string(text).unwrap_or_default()
+}
+
+fn value(answer: &Answer) -> String {
     match answer {
-        Ok(pa) => json!({ "pa": format!("{pa:#x}") }),
-        Err(event) => json!({ "fault": true, "event": event }),
+        Ok(pa) => format!("{{\"pa\":\"{pa:#x}\"}}"),
+        Err(Some(event)) => format!("{{\"fault\":true,\"event\":\"{event}\"}}"),
+        Err(None) => "{\"fault\":true,\"event\":null}".to_owned(),
     }
 }
 
 fn hexadecimal(data: &[u8]) -> String {
-    data.iter().map(|byte| format!("{byte:02x}")).collect()
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let digit = |n: u8| char::from(DIGITS.get(usize::from(n)).copied().unwrap_or(b'?'));
+    data.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
 }

@@ -74,7 +74,7 @@ export interface Span {
 }
 
 /** Where things are in the band. */
-export const BAND = { height: 236, left: 64, strip: 8, stripHeight: 16, top: 48, lane: 34, tables: 14 } as const;
+export const BAND = { height: 190, left: 64, strip: 4, stripHeight: 14, top: 40, lane: 27, tables: 14 } as const;
 
 export function toX(address: number, window: Window, width: number): number {
   return BAND.left + ((address - window.from) / (window.to - window.from)) * (width - BAND.left);
@@ -171,7 +171,7 @@ export function drawBand(
     ctx.lineWidth = 2;
     ctx.strokeRect(x, top - 6, wide, bottom - top + 6);
     ctx.fillStyle = theme.needed;
-    for (const edge of [x, x + wide]) ctx.fillRect(edge - 3, top + 54, 6, 22);
+    for (const edge of [x, x + wide]) ctx.fillRect(edge - 3, top + 42, 6, 22);
     const text = `${hex(span.first)} … ${bytes(span.last - span.first + 1)}`;
     ctx.font = 'bold 11px ui-monospace, monospace';
     const length = ctx.measureText(text).width;
@@ -194,7 +194,8 @@ export function drawBand(
 
 /** How the slots lie on the grid's canvas: sets side by side, ways below each other, wrapped where a row is full. */
 export interface Layout {
-  readonly cell: number;
+  readonly wide: number;
+  readonly high: number;
   readonly across: number;
   readonly rows: number;
   readonly sets: number;
@@ -203,31 +204,33 @@ export interface Layout {
   readonly gap: number;
 }
 
+/** The grid is no higher if it can be helped. */
+const HIGHEST = 190;
+
 export function layout(width: number, sets: number, ways: number): Layout {
-  const place = (cell: number) => {
-    const across = Math.max(1, Math.min(sets, Math.floor(width / cell)));
+  const place = (least: number, high: number) => {
+    const across = Math.max(1, Math.min(sets, Math.floor(width / least)));
     const rows = Math.ceil(sets / across);
     const gap = rows > 1 ? 4 : 0;
-    return { cell, across, rows, sets, ways, gap, height: rows * (ways * cell + gap) };
+    return { wide: Math.min(150, width / across), high, across, rows, sets, ways, gap, height: rows * (ways * high + gap) };
   };
-  for (let cell = Math.min(44, Math.max(26, Math.floor(width / sets))); cell > 5; cell--) {
-    const found = place(cell);
-    if (found.height <= 300) return found;
+  for (let side = 22; side > 5; side--) {
+    const found = place(side, side);
+    if (found.height <= HIGHEST) return found;
   }
-  return place(5);
+  return place(5, 5);
 }
 
-export function cellAt({ cell, across, ways, gap }: Layout, slot: number): { readonly x: number; readonly y: number } {
+export function cellAt({ wide, high, across, ways, gap }: Layout, slot: number): { readonly x: number; readonly y: number } {
   const set = Math.floor(slot / ways);
   const row = Math.floor(set / across);
-  return { x: (set % across) * cell, y: row * (ways * cell + gap) + (slot % ways) * cell };
+  return { x: (set % across) * wide, y: row * (ways * high + gap) + (slot % ways) * high };
 }
 
-export function slotAt(place: Layout, x: number, y: number): number {
-  const { cell, across, rows, sets, ways, gap } = place;
-  const row = Math.floor(y / (ways * cell + gap));
-  const way = Math.floor((y - row * (ways * cell + gap)) / cell);
-  const column = Math.floor(x / cell);
+export function slotAt({ wide, high, across, rows, sets, ways, gap }: Layout, x: number, y: number): number {
+  const row = Math.floor(y / (ways * high + gap));
+  const way = Math.floor((y - row * (ways * high + gap)) / high);
+  const column = Math.floor(x / wide);
   const set = row * across + column;
   return x < 0 || y < 0 || row >= rows || column >= across || way >= ways || set >= sets ? -1 : set * ways + way;
 }
@@ -237,24 +240,24 @@ export function drawGrid(canvas: HTMLCanvasElement, theme: Theme, columns: Colum
   const ready = prepare(canvas, Math.max(20, place.height));
   if (ready === undefined) return undefined;
   const { ctx } = ready;
-  const space = place.cell > 10 ? 2 : 1;
-  const side = place.cell - space;
+  const space = place.high > 10 ? 2 : 1;
+  const [broad, side] = [place.wide - space, place.high - space];
   for (let at = 0; at < columns.slots; at++) {
     const { x, y } = cellAt(place, at);
     const flags = columns.flags[at] ?? 0;
     ctx.fillStyle = theme.free;
-    ctx.fillRect(x, y, side, side);
+    ctx.fillRect(x, y, broad, side);
     if ((flags & FLAG.live) === 0) {
-      if ((flags & FLAG.justGone) !== 0) hatch(ctx, theme.needed, x, y, side);
+      if ((flags & FLAG.justGone) !== 0) hatch(ctx, theme.needed, x, y, broad, side);
     } else {
       ctx.globalAlpha = Math.max(0.45, 1 - Math.log2(1 + (columns.age[at] ?? 0)) / 16);
       ctx.fillStyle = colourOf(theme, laneOf(columns.log2[at] ?? 12, flags));
-      ctx.fillRect(x, y, side, side);
+      ctx.fillRect(x, y, broad, side);
       ctx.globalAlpha = 1;
       if ((flags & FLAG.global) !== 0 && side > 9) {
         ctx.fillStyle = theme.panel;
         ctx.beginPath();
-        ctx.arc(x + side / 2, y + side / 2, side / 6, 0, 7);
+        ctx.arc(x + broad / 2, y + side / 2, side / 6, 0, 7);
         ctx.fill();
       }
       const stale = columns.stale[at] ?? 0;
@@ -262,8 +265,8 @@ export function drawGrid(canvas: HTMLCanvasElement, theme: Theme, columns: Colum
         ctx.fillStyle = theme.missed;
         ctx.beginPath();
         ctx.moveTo(x, y);
-        ctx.lineTo(x + side / 2, y);
-        ctx.lineTo(x, y + side / 2);
+        ctx.lineTo(x + side * 0.7, y);
+        ctx.lineTo(x, y + side * 0.7);
         ctx.fill();
       }
       const verdict = columns.verdict[at] ?? 0;
@@ -272,27 +275,27 @@ export function drawGrid(canvas: HTMLCanvasElement, theme: Theme, columns: Colum
         ctx.lineWidth = thick;
         ctx.strokeStyle = verdict === VERDICT.needed ? theme.needed : verdict === VERDICT.excess ? theme.excess : theme.missed;
         ctx.setLineDash(verdict === VERDICT.excess ? [4, 3] : verdict === VERDICT.missed ? [2, 2] : []);
-        ctx.strokeRect(x + thick / 2, y + thick / 2, side - thick, side - thick);
+        ctx.strokeRect(x + thick / 2, y + thick / 2, broad - thick, side - thick);
         ctx.setLineDash([]);
       }
     }
     if (at === slot) {
       ctx.lineWidth = 2;
       ctx.strokeStyle = theme.ink;
-      ctx.strokeRect(x - 1, y - 1, side + 2, side + 2);
+      ctx.strokeRect(x + 1, y + 1, broad - 2, side - 2);
     }
   }
   return place;
 }
 
-function hatch(ctx: CanvasRenderingContext2D, colour: string, x: number, y: number, side: number): void {
+function hatch(ctx: CanvasRenderingContext2D, colour: string, x: number, y: number, wide: number, side: number): void {
   ctx.save();
   ctx.beginPath();
-  ctx.rect(x, y, side, side);
+  ctx.rect(x, y, wide, side);
   ctx.clip();
   ctx.strokeStyle = colour;
   ctx.lineWidth = 1.5;
-  for (let at = -side; at < side; at += 5) {
+  for (let at = -side; at < wide; at += 5) {
     ctx.beginPath();
     ctx.moveTo(x + at, y + side);
     ctx.lineTo(x + at + side, y);
@@ -306,28 +309,28 @@ export const TIME_LEFT = 52;
 const BAD = 32;
 
 export function drawTimeline(canvas: HTMLCanvasElement, theme: Theme, marks: Uint8Array, now: number, end: number): void {
-  const height = TIME_LANES.length * 13 + 6;
+  const height = TIME_LANES.length * 11 + 4;
   const ready = prepare(canvas, height);
   if (ready === undefined) return;
   const { ctx, width } = ready;
-  ctx.font = '11px ui-monospace, monospace';
+  ctx.font = '10px ui-monospace, monospace';
   ctx.textBaseline = 'middle';
   const colours = [theme.cpu, theme.needed, theme.giant, theme.page, theme.excess];
   const each = (width - TIME_LEFT) / Math.max(1, marks.length);
   const at = TIME_LEFT + (width - TIME_LEFT) * (end === 0 ? 0 : now / end);
   TIME_LANES.forEach(([name, bit], n) => {
-    const y = 3 + n * 13;
+    const y = 2 + n * 11;
     ctx.fillStyle = theme.dim;
-    ctx.fillText(name, 0, y + 5);
+    ctx.fillText(name, 0, y + 4);
     ctx.fillStyle = theme.free;
-    ctx.fillRect(TIME_LEFT, y, width - TIME_LEFT, 10);
+    ctx.fillRect(TIME_LEFT, y, width - TIME_LEFT, 8);
     for (let m = 0; m < marks.length; m++) {
       const mark = marks[m] ?? 0;
       if ((mark & bit) === 0) continue;
       const x = TIME_LEFT + m * each;
       ctx.globalAlpha = x > at ? 0.35 : 1;
       ctx.fillStyle = bit === 8 && (mark & BAD) !== 0 ? theme.missed : colours[n] ?? theme.ink;
-      ctx.fillRect(x, y, Math.max(1.5, Math.min(each - 1, 16)), 10);
+      ctx.fillRect(x, y, Math.max(1.5, Math.min(each - 1, 16)), 8);
     }
     ctx.globalAlpha = 1;
   });

@@ -98,7 +98,7 @@ export function Band({ store }: { readonly store: Store }) {
         onPointerLeave={() => { under.value = ''; }}
         onKeyDown={keys}
       />
-      <p class="under">{under.value || `${bytes(to - from)} shown, 1 px = ${bytes((to - from) / Math.max(1, width() - BAND.left))}`}</p>
+      <p class="under">{under.value || `${bytes(to - from)} shown, from ${hex(Math.floor(from))}`}</p>
       <details>
         <summary>As a table</summary>
         <div class="scroll" tabIndex={0} role="region" aria-label="Entries by address">

@@ -38,16 +38,16 @@ export function Compose({ store }: { readonly store: Store }) {
             </select>
           </label>
           {(kind.value?.fields ?? []).map(({ key, name, width }) => (
-            <label key={key} onMouseEnter={() => { hot.value = name; }} onMouseLeave={() => { hot.value = null; }} class={hot.value === name ? 'hot' : ''}>
+            <label key={key} onMouseEnter={() => { hot.value = name; }} onMouseLeave={() => { hot.value = null; }} class={`f-${key} ${hot.value === name ? 'hot' : ''}`}>
               {name} <Entry name={key} width={width} value={composer.value.fields[key] ?? ''} set={set} focus={(on) => { hot.value = on ? name : null; }} />
             </label>
           ))}
         </div>
         {ok && answer.span !== null ? <p class="mono range">{answer.span.formula} → {answer.span.text}</p> : <p class="mono range">{ok && answer.tlbi ? 'every address' : ' '}</p>}
-        {ok ? <Words store={store} words={answer.words} fields={answer.fields} /> : null}
         <output class={`verdict ${ok && answer.legal ? '' : 'bad'}`} aria-live="polite" id="preview">
           {ok ? answer.sentence : answer.error}{ok && answer.tables > 0 ? `, ${answer.tables} of the walk cache's tables` : ''}
         </output>
+        {ok ? <Words store={store} words={answer.words} fields={answer.fields} /> : null}
         <div class="buttons">
           <button class="primary" disabled={!ok}>Send ⏎</button>
           <button type="button" onClick={() => store.act('sync')}>+ CMD_SYNC</button>

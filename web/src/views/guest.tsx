@@ -20,7 +20,7 @@ export function Guest({ store }: { readonly store: Store }) {
         <label>Stream <select value={String(id)} onChange={(event) => { store.stream.value = Number(event.currentTarget.value); store.refresh(); }}>
           {streams.map((stream) => <option key={stream.id} value={String(stream.id)}>{stream.id}: ASID {stream.asid}, VMID {stream.vmid}</option>)}
         </select></label>
-        <button type="button" onClick={() => store.act(`dma ${id} ${at}`)}>DMA read {hex(store.walkAddress.value)}</button>
+        <button type="button" onClick={() => store.act(`dma ${id} ${at}`)}>DMA read</button>
         <button type="button" onClick={() => store.act(`unmap ${id} ${at} bytes=4K`)}>Unmap it</button>
       </div>
       <form class="inline" onSubmit={(event) => { event.preventDefault(); if (store.act(line)) setLine(''); }}>

@@ -9,7 +9,7 @@ const WORD = { holds: 'holds', fails: 'fails', unasked: 'not asked' } as const;
 export function Reasons({ store }: { readonly store: Store }) {
   const found = store.why.value;
   return (
-    <Panel id="why" title="Why does it stay, or go?" shortcut="Y" hint={isTlbi(store.preview.value) ? 'asked of the composed command' : 'asked of the last TLBI'}>
+    <Panel id="why" title="Why does it stay, or go?" shortcut="Y" hint={isTlbi(store.preview.value) ? 'by the composed command' : 'by the last TLBI'}>
       {found === null ? <p class="empty">Choose an entry in the IOTLB or in the address space.</p> : (
         <>
           <p class={`sentence ${found.goes ? 'goes' : 'stays'}`} id="why-sentence">{found.sentence}</p>
