@@ -5,12 +5,11 @@
 help: ## what there is to make
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-demo: ## Linux's own driver, replayed; then 1 GiB unmapped four ways, with and without range invalidation
-	@cargo run --release -q -p smmuv3-tests --bin demo
+demo: ## the main job as a table, then the page on http://127.0.0.1:4173
+	@.ci/run demo
 
-page: setup ## serve the page on http://127.0.0.1:4173
-	@.ci/run web
-	@cd web && npm run --silent serve
+page: ## build the page into web/dist
+	@.ci/run page
 
 test: ## everything: format, lints, documentation, tests, bare metal, wasm, page
 	@.ci/run all
@@ -28,6 +27,6 @@ guest: ## what a guest sees, transcripts included
 bare: ## the model for four targets without std
 wasm: ## the border to JavaScript, on wasm32
 fuzz: ## replay the fuzz targets' seeds
-web: ## the page's types, tests and build
+web: ## the page's build, types, unit tests and tests in Chromium
 setup fmt lint doc unit guest bare wasm fuzz web:
 	@.ci/run $@

@@ -1,152 +1,368 @@
-//! One SMMU with some memory beside it, for JavaScript.
+//! One SMMU with a guest in front of it, for JavaScript: a machine that runs scripts, goes back in time, and says what an
+//! invalidation would do.
 //!
-//! This package translates and decides nothing: numbers come in, plain data goes out, and whatever an integrator or a
-//! script got wrong becomes one kind of exception, made by `into_error`. A 64-bit value is a `bigint`.
+//! This package translates and decides nothing: scripts come in, plain data goes out, and whatever an integrator or a
+//! script got wrong becomes one kind of exception, made by `into_error`. A 64-bit value is a `bigint`; addresses to draw
+//! are numbers, exact below 2^53.
 
+mod command;
+mod frame;
+mod guest;
+mod history;
+mod import;
+mod knobs;
 mod ram;
 mod registers;
+mod scenario;
+mod script;
+mod snapshot;
+mod tables;
+mod tape;
+mod text;
+mod watch;
+mod world;
 
-use ram::Ram;
-use smmuv3::{
-    Abort, ConfigError, Env, Features, Iova, Memory, NoInterrupts, NoTrace, Pa, RegisterError, Response,
-    Settings, Smmu, StreamId, Terminated, Transaction, Translation,
-};
+use frame::{Frame, Question};
+use history::History;
+use knobs::Knobs;
+use script::Error;
+use serde::Serialize;
+use smmuv3::{Command, Memory, Pa, RegisterError};
 use wasm_bindgen::prelude::*;
 
-pub use registers::Field;
+#[wasm_bindgen(typescript_custom_section)]
+const TYPES: &str = include_str!("snapshot.d.ts");
 
-/// IOTLB entries that every machine has memory for; `Machine::new` chooses how many of them are in use.
-const IOTLB_ENTRIES: usize = 4096;
+#[wasm_bindgen]
+#[allow(missing_docs, reason = "the macro makes types that it does not document")]
+extern "C" {
+    /// Data described in the custom section.
+    #[wasm_bindgen(typescript_type = "Panels")]
+    pub type PanelsValue;
+    /// Likewise.
+    #[wasm_bindgen(typescript_type = "Preview")]
+    pub type PreviewValue;
+    /// Likewise.
+    #[wasm_bindgen(typescript_type = "Why | null")]
+    pub type WhyValue;
+    /// Likewise.
+    #[wasm_bindgen(typescript_type = "WalkView")]
+    pub type WalkValue;
+    /// Likewise.
+    #[wasm_bindgen(typescript_type = "readonly ScenarioView[]")]
+    pub type ScenariosValue;
+    /// Likewise.
+    #[wasm_bindgen(typescript_type = "readonly KindView[]")]
+    pub type KindsValue;
+    /// Likewise.
+    #[wasm_bindgen(typescript_type = "readonly Sample[]")]
+    pub type SamplesValue;
 
-/// An SMMUv3.2 and the physical memory that its tables and queues live in.
+    #[wasm_bindgen(js_namespace = JSON, js_name = parse)]
+    fn parse(text: &str) -> JsValue;
+}
+
+/// Plain data as JavaScript has it.
+fn plain<T: JsCast>(data: &impl Serialize) -> T {
+    // Nothing that is serialized here has a key that is no string, so there is always text.
+    parse(&serde_json::to_string(data).unwrap_or_else(|_| "null".to_owned())).unchecked_into()
+}
+
+/// An SMMUv3.2, its memory, its guest, and the time that they have gone through.
 #[wasm_bindgen]
 pub struct Machine {
-    smmu: Box<Smmu<IOTLB_ENTRIES>>,
-    ram: Ram,
+    history: History,
+    frame: Frame,
+    composed: Option<[u64; 2]>,
 }
 
 #[wasm_bindgen]
 impl Machine {
-    /// A machine at reset, with an IOTLB of `sets` × `ways` entries.
+    /// A booted machine without a script. `knobs` are words such as `sets=16 ways=8 ril=1`.
     #[wasm_bindgen(constructor)]
-    pub fn new(sets: u32, ways: u32) -> Result<Machine, JsError> {
-        let smmu = Smmu::new(Features::SMMUV3_2, Settings::new(sets, ways)).map_err(into_error)?;
-        Ok(Self { smmu: Box::new(smmu), ram: Ram::default() })
+    pub fn new(knobs: &str) -> Result<Machine, JsError> {
+        let history = Knobs::USUAL.parse(knobs).and_then(|knobs| History::new(knobs, Vec::new()));
+        Ok(Self { history: history.map_err(into_error)?, frame: Frame::default(), composed: None })
     }
 
-    /// Reads 32 bits of the register window.
-    pub fn read(&self, offset: u32) -> Result<u32, JsError> {
-        let mut data = [0; 4];
-        self.smmu.read(offset, &mut data).map_err(into_error)?;
-        Ok(u32::from_le_bytes(data))
+    /// Begins anew: does `setup` at once, and leaves `script` to be run. On an error nothing has changed.
+    pub fn load(&mut self, knobs: &str, setup: &str, script: &str) -> Result<(), JsError> {
+        let knobs = Knobs::USUAL.parse(knobs).map_err(into_error)?;
+        let mut actions = script::parse(setup).map_err(into_error)?;
+        let before = actions.len();
+        actions.extend(script::parse(script).map_err(into_error)?);
+        let mut history = History::new(knobs, actions).map_err(into_error)?;
+        while (history.world.at < before || history.world.smmu.pending()) && history.run(1) != 0 {}
+        if let Some(trouble) = &history.trouble {
+            return Err(into_error(Error(trouble.clone())));
+        }
+        self.take(history);
+        Ok(())
     }
 
-    /// Reads 64 bits of the register window.
-    pub fn read64(&self, offset: u32) -> Result<u64, JsError> {
-        let mut data = [0; 8];
-        self.smmu.read(offset, &mut data).map_err(into_error)?;
-        Ok(u64::from_le_bytes(data))
+    /// Reads a transcript. On an error, which names line and cause, nothing has changed.
+    pub fn import(&mut self, text: &str) -> Result<(), JsError> {
+        let (knobs, script) = import::import(text).map_err(into_error)?;
+        let actions = script::parse(&script).map_err(into_error)?;
+        self.take(History::new(knobs, actions).map_err(into_error)?);
+        Ok(())
     }
 
-    /// Writes 32 bits of the register window.
-    pub fn write(&mut self, offset: u32, value: u32) -> Result<(), JsError> {
-        self.write_bytes(offset, &value.to_le_bytes())
+    /// The conversation up to now as a transcript, for `replay`.
+    pub fn export(&self, name: &str) -> Result<String, JsError> {
+        self.history.tape(name).map_err(into_error)
     }
 
-    /// Writes 64 bits of the register window.
-    pub fn write64(&mut self, offset: u32, value: u64) -> Result<(), JsError> {
-        self.write_bytes(offset, &value.to_le_bytes())
+    /// The reader does something now: what was to come is given up. On an error nothing has changed.
+    pub fn act(&mut self, line: &str) -> Result<(), JsError> {
+        let action = script::action(line.trim()).map_err(into_error)?;
+        self.history.act(action, line.trim().to_owned()).map_err(into_error)?;
+        self.frame.forget();
+        Ok(())
     }
 
-    /// Whether commands are left to be consumed.
+    /// Lines that the reader has added, one each.
     #[wasm_bindgen(getter)]
-    pub fn pending(&self) -> bool {
-        self.smmu.pending()
+    pub fn own(&self) -> String {
+        self.history.own.join("\n")
     }
 
-    /// Consumes at most `budget` commands and returns how many there were.
-    pub fn poll(&mut self, budget: u32) -> u32 {
-        let mut env = Env { memory: &mut self.ram, interrupts: &mut NoInterrupts, trace: &mut NoTrace };
-        self.smmu.poll(budget, &mut env)
+    /// Goes on by at most `moments`, and says by how many.
+    pub fn run(&mut self, moments: u32) -> u32 {
+        self.history.run(moments)
     }
 
-    /// Puts bytes into physical memory, as software on a CPU would.
-    pub fn poke(&mut self, pa: u64, data: &[u8]) -> Result<(), JsError> {
-        self.ram.write(Pa(pa), data).map_err(into_error)
+    /// Goes on while the present action and its commands last.
+    #[wasm_bindgen(js_name = runAction)]
+    pub fn run_action(&mut self) -> u32 {
+        let at = self.history.world.at;
+        self.history.remember_live();
+        let mut done = 0;
+        loop {
+            let before = core::mem::take(&mut self.history.before);
+            let one = self.history.run(1);
+            self.history.before = before;
+            done += one;
+            if one == 0 || (self.history.world.at != at && !self.history.world.smmu.pending()) {
+                return done;
+            }
+        }
+    }
+
+    /// Goes to a moment that has been.
+    pub fn seek(&mut self, moment: u32) {
+        self.history.seek(moment);
+    }
+
+    /// The present moment.
+    #[wasm_bindgen(getter)]
+    pub fn now(&self) -> u32 {
+        self.history.world.now
+    }
+
+    /// The last moment that has been.
+    #[wasm_bindgen(getter)]
+    pub fn end(&self) -> u32 {
+        self.history.end()
+    }
+
+    /// Whether there is nothing left to run.
+    #[wasm_bindgen(getter)]
+    pub fn over(&self) -> bool {
+        self.history.is_over()
+    }
+
+    /// Commands that have been consumed.
+    #[wasm_bindgen(getter)]
+    pub fn commands(&self) -> u32 {
+        self.history.world.watch.counters.commands
+    }
+
+    /// Entries that are live.
+    #[wasm_bindgen(getter)]
+    pub fn live(&self) -> u32 {
+        self.history.world.smmu.iotlb().len()
+    }
+
+    /// Composes a command without sending it, and says what it would do.
+    pub fn compose(&mut self, line: &str) -> Result<PreviewValue, JsError> {
+        let action = script::action(line.trim()).map_err(into_error)?;
+        let script::Action::Commands { words, .. } = action else {
+            return Err(into_error(Error(format!("`{line}` is no command"))));
+        };
+        self.composed = words.first().copied();
+        self.fill();
+        Ok(plain(&snapshot::preview(&self.history.world, &self.frame, self.composed.unwrap_or_default())))
+    }
+
+    /// Fills the columns. Call it before reading them.
+    pub fn fill(&mut self) {
+        let question = self.question();
+        self.frame.fill(&self.history, question.as_ref());
+    }
+
+    /// Where the columns are in memory: start, output, age, asid, vmid, log2, flags, stale, verdict, reason.
+    pub fn columns(&self) -> Vec<u32> {
+        let frame = &self.frame;
+        vec![
+            frame.start.as_ptr() as u32,
+            frame.output.as_ptr() as u32,
+            frame.age.as_ptr() as u32,
+            frame.asid.as_ptr() as u32,
+            frame.vmid.as_ptr() as u32,
+            frame.log2.as_ptr() as u32,
+            frame.flags.as_ptr() as u32,
+            frame.stale.as_ptr() as u32,
+            frame.verdict.as_ptr() as u32,
+            frame.reason.as_ptr() as u32,
+        ]
+    }
+
+    /// How many rows the columns have.
+    #[wasm_bindgen(getter)]
+    pub fn slots(&self) -> u32 {
+        self.frame.flags.len() as u32
+    }
+
+    /// What every panel shows.
+    pub fn panels(&self) -> PanelsValue {
+        plain(&snapshot::panels(&self.history, &self.frame, self.question().as_ref()))
+    }
+
+    /// Why the entry in `slot` goes or stays: asked of the composed command, or of the last TLBI if `last`.
+    pub fn why(&self, slot: u32, last: bool) -> WhyValue {
+        let question = if last { self.last_question() } else { self.question() };
+        plain(&snapshot::why(&self.history.world, slot, question.as_ref()))
+    }
+
+    /// The walk of an address, on a copy that remembers nothing.
+    pub fn walk(&self, stream: u32, address: u64) -> WalkValue {
+        plain(&snapshot::walk(&self.history.world, stream, address))
+    }
+
+    /// Where the tables of `stream` lead an address.
+    #[wasm_bindgen(js_name = pointsAt)]
+    pub fn points_at(&self, stream: u32, address: u64) -> String {
+        snapshot::points_at(&self.history.world, stream, address)
+    }
+
+    /// What the tables of `stream` map: first and last address and log2 of the leaf, in threes.
+    pub fn mapped(&self, stream: u32) -> Vec<f64> {
+        let world = &self.history.world;
+        let Ok(tables) = world.guest.tables(stream, false) else { return Vec::new() };
+        let runs = tables.mapped(&world.ram);
+        runs.iter()
+            .flat_map(|(first, last, shift)| [*first as f64, *last as f64, f64::from(*shift)])
+            .collect()
+    }
+
+    /// The marks of moments `from + 1` to `to`, joined to `count` of them.
+    pub fn marks(&self, from: u32, to: u32, count: u32) -> Vec<u8> {
+        let marks = self.history.marks.get(from as usize..).unwrap_or_default();
+        let length = (to.saturating_sub(from) as usize).max(1);
+        let mut joined = vec![0u8; count as usize];
+        for (n, mark) in marks.iter().take(length).enumerate() {
+            if let Some(cell) = joined.get_mut(n * count as usize / length) {
+                *cell |= mark;
+            }
+        }
+        joined
+    }
+
+    /// The counters at moments at equal distances.
+    pub fn samples(&self) -> SamplesValue {
+        #[derive(Serialize)]
+        struct Sample {
+            at: u32,
+            counters: watch::Counters,
+        }
+        let samples =
+            self.history.samples.iter().map(|(at, counters)| Sample { at: *at, counters: *counters });
+        plain(&samples.collect::<Vec<_>>())
+    }
+
+    /// NUM and SCALE of the smallest range of granules of `2^shift` bytes that has at least `bytes`.
+    pub fn fit(bytes: f64, shift: u32) -> Vec<u32> {
+        let units = ((bytes / f64::from(shift).exp2()).ceil() as u64).max(1);
+        let mut scale = 0;
+        while units.div_ceil(1 << scale) > 32 {
+            scale += 1;
+        }
+        // The same length with the largest SCALE is how Linux says it.
+        let count = units.div_ceil(1 << scale);
+        let more = count.trailing_zeros();
+        vec![(count >> more) as u32 - 1, scale + more]
     }
 
     /// Copies bytes out of physical memory; what was never written is zero.
     pub fn peek(&self, pa: u64, length: u32) -> Result<Vec<u8>, JsError> {
         let mut data = vec![0; length as usize];
-        self.ram.read(Pa(pa), &mut data).map_err(into_error)?;
+        let found = self.history.world.ram.read(Pa(pa), &mut data);
+        found.map_err(|_| into_error(Error("there is no memory at this address".to_owned())))?;
         Ok(data)
     }
 
-    /// Lets a device read or write at an address of its own, and tells what became of it.
-    pub fn dma(&mut self, stream: u32, address: u64, write: bool) -> Dma {
-        let (stream, address) = (StreamId(stream), Iova(address));
-        let transaction =
-            if write { Transaction::write(stream, address) } else { Transaction::read(stream, address) };
-        let mut env = Env { memory: &mut self.ram, interrupts: &mut NoInterrupts, trace: &mut NoTrace };
-        self.smmu.translate(&transaction, &mut env).into()
+    /// Reads 32 bits of the register window.
+    pub fn read(&self, offset: u32) -> Result<u32, JsError> {
+        let mut data = [0; 4];
+        self.history.world.smmu.read(offset, &mut data).map_err(into_error)?;
+        Ok(u32::from_le_bytes(data))
     }
+}
 
-    /// Every field of the ID registers, in the order of their addresses.
-    #[wasm_bindgen(js_name = idFields)]
-    pub fn id_fields(&self) -> Vec<Field> {
-        let values = self.smmu.registers();
-        registers::ID_FIELDS.iter().map(|row| row.holding(values.get(row.register))).collect()
+/// The library of scenarios.
+#[wasm_bindgen]
+pub fn scenarios() -> ScenariosValue {
+    plain(&scenario::ALL)
+}
+
+/// Every command that can be composed, with its fields.
+#[wasm_bindgen]
+pub fn kinds() -> KindsValue {
+    #[derive(Serialize)]
+    struct Field {
+        key: &'static str,
+        name: &'static str,
+        width: u32,
     }
+    #[derive(Serialize)]
+    struct Kind {
+        name: &'static str,
+        fields: Vec<Field>,
+    }
+    let kinds = command::KINDS.iter().map(|(name, _, rows)| Kind {
+        name,
+        fields: rows
+            .iter()
+            .map(|row| Field { key: row.key, name: row.name, width: u32::from(row.bits.width()) })
+            .collect(),
+    });
+    plain(&kinds.collect::<Vec<_>>())
 }
 
 impl Machine {
-    fn write_bytes(&mut self, offset: u32, data: &[u8]) -> Result<(), JsError> {
-        let mut env = Env { memory: &mut self.ram, interrupts: &mut NoInterrupts, trace: &mut NoTrace };
-        self.smmu.write(offset, data, &mut env).map_err(into_error)
+    fn take(&mut self, history: History) {
+        self.history = history;
+        self.frame.forget();
     }
-}
 
-/// What became of a transaction: it has either a `pa` and a `span`, or a `response` and perhaps an `event`.
-#[wasm_bindgen(getter_with_clone, inspectable)]
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Dma {
-    /// The physical address that was reached.
-    #[wasm_bindgen(readonly)]
-    pub pa: Option<u64>,
-    /// Bytes from `pa` on that the same translation covers.
-    #[wasm_bindgen(readonly)]
-    pub span: Option<u64>,
-    /// How a transaction that got nowhere ended: `abort`, `raz/wi` or `stalled`.
-    #[wasm_bindgen(readonly)]
-    pub response: Option<String>,
-    /// The architecture's name of the event that was recorded for it.
-    #[wasm_bindgen(readonly)]
-    pub event: Option<String>,
-}
+    /// The composed command as a question about entries.
+    fn question(&self) -> Option<Question> {
+        let world = &self.history.world;
+        let command = Command::decode(self.composed?, world.smmu.features()).ok()?;
+        Question::new(world, &command)
+    }
 
-impl From<Result<Translation, Terminated>> for Dma {
-    fn from(result: Result<Translation, Terminated>) -> Self {
-        match result {
-            Ok(Translation { pa, span, .. }) => {
-                Self { pa: Some(pa.0), span: Some(span), response: None, event: None }
-            }
-            Err(Terminated { response, event, .. }) => {
-                let response = match response {
-                    Response::Abort => "abort",
-                    Response::RazWi => "raz/wi",
-                    Response::Stalled(_) => "stalled",
-                };
-                let event = event.map(|kind| kind.name().to_owned());
-                Self { pa: None, span: None, response: Some(response.to_owned()), event }
-            }
-        }
+    fn last_question(&self) -> Option<Question> {
+        let world = &self.history.world;
+        Question::new(world, &world.watch.last?.command)
     }
 }
 
 /// The one place where a refusal becomes an exception.
 fn into_error(refusal: impl Into<Refusal>) -> JsError {
     let message = match refusal.into() {
-        Refusal::Config(error) => error.to_string(),
+        Refusal::Script(Error(cause)) => cause,
         Refusal::Register(RegisterError::InvalidRegister) => {
             "the offset is outside of the two register pages".to_owned()
         }
@@ -154,32 +370,24 @@ fn into_error(refusal: impl Into<Refusal>) -> JsError {
         Refusal::Register(RegisterError::Unaligned) => {
             "the offset is no multiple of the access's size".to_owned()
         }
-        Refusal::Memory(Abort) => "there is no memory at this address".to_owned(),
     };
     JsError::new(&message)
 }
 
 /// Everything that can be refused here.
 enum Refusal {
-    Config(ConfigError),
+    Script(Error),
     Register(RegisterError),
-    Memory(Abort),
 }
 
-impl From<ConfigError> for Refusal {
-    fn from(error: ConfigError) -> Self {
-        Self::Config(error)
+impl From<Error> for Refusal {
+    fn from(error: Error) -> Self {
+        Self::Script(error)
     }
 }
 
 impl From<RegisterError> for Refusal {
     fn from(error: RegisterError) -> Self {
         Self::Register(error)
-    }
-}
-
-impl From<Abort> for Refusal {
-    fn from(abort: Abort) -> Self {
-        Self::Memory(abort)
     }
 }

@@ -7,92 +7,145 @@
 
 #[cfg(target_arch = "wasm32")]
 mod tests {
-    use smmuv3_wasm::{Dma, Machine};
+    use smmuv3_wasm::Machine;
     use wasm_bindgen::prelude::*;
 
-    const CR0: u32 = 0x20;
-    const STRTAB_BASE_CFG: u32 = 0x88;
-    const CMDQ_BASE: u32 = 0x90;
-    const SMMUEN: u32 = 1;
+    const EVERYTHING: u32 = u32::MAX;
+    const CMDQ_CONS: u32 = 0x9c;
+    const SETUP: &str = "stream 8 asid=3
+        map 8 0x4000000000 pa=0x2000000000 bytes=64K
+        dma 8 0x4000000000 count=16 stride=4K";
+    const RANGE: &str = "tlbi_nh_va asid=3 address=0x4000000000 tg=1 num=15 scale=0 ttl=3 leaf=1";
+
+    fn filled() -> Result<Machine, JsError> {
+        let mut machine = Machine::new("sets=16 ways=8")?;
+        machine.load("", SETUP, "")?;
+        Ok(machine)
+    }
 
     #[wasm_bindgen]
     pub fn a_machine_has_the_iotlb_it_was_asked_for() -> Result<(), JsError> {
-        Machine::new(1, 1)?;
-        Machine::new(1024, 4)?; // all that there is room for, on wasm's stack before it is in its box
-        refused(Machine::new(1024, 5))?;
-        refused(Machine::new(3, 4))
+        let mut machine = Machine::new("sets=1024 ways=4")?; // all that there is room for, on wasm's stack before its box
+        machine.fill();
+        same(machine.slots(), 4096)?;
+        refused(Machine::new("sets=1024 ways=5"))?;
+        refused(Machine::new("sets=3"))?;
+        refused(Machine::new("colour=red"))
     }
 
     #[wasm_bindgen]
-    pub fn a_registers_halves_are_its_whole() -> Result<(), JsError> {
-        let mut machine = Machine::new(64, 4)?;
-        machine.write64(CMDQ_BASE, 0x4000_0000_0012_3408)?;
-        let halves = (machine.read(CMDQ_BASE + 4)?, machine.read(CMDQ_BASE)?);
-        same(machine.read64(CMDQ_BASE)?, u64::from(halves.0) << 32 | u64::from(halves.1))
+    pub fn an_unaligned_register_is_refused() -> Result<(), JsError> {
+        let machine = filled()?;
+        refused(machine.read(CMDQ_CONS + 1))?;
+        refused(machine.read(0x4_0000))
     }
 
     #[wasm_bindgen]
-    pub fn an_unaligned_access_is_refused() -> Result<(), JsError> {
-        let mut machine = Machine::new(64, 4)?;
-        refused(machine.read(CR0 + 1))?;
-        refused(machine.write(CR0 + 2, SMMUEN))
-    }
-
-    #[wasm_bindgen]
-    pub fn memory_is_zero_until_written_and_crosses_pages() -> Result<(), JsError> {
-        let mut machine = Machine::new(64, 4)?;
-        machine.poke(0x1_0000_0ffe, &[1, 2, 3, 4])?;
-        same(machine.peek(0x1_0000_0ffd, 6)?, vec![0, 1, 2, 3, 4, 0])
-    }
-
-    #[wasm_bindgen]
-    pub fn memory_ends_where_physical_addresses_do() -> Result<(), JsError> {
-        let mut machine = Machine::new(64, 4)?;
-        machine.poke((1 << 52) - 1, &[1])?;
-        refused(machine.poke((1 << 52) - 1, &[1, 2]))?;
-        refused(machine.peek(u64::MAX, 2))
-    }
-
-    #[wasm_bindgen]
-    pub fn a_disabled_smmu_lets_a_transaction_pass() -> Result<(), JsError> {
-        let mut machine = Machine::new(64, 4)?;
-        let Dma { pa, response, .. } = machine.dma(7, 0x8000_0123, false);
-        same((pa, response), (Some(0x8000_0123), None))
-    }
-
-    #[wasm_bindgen]
-    pub fn a_stream_without_a_table_is_terminated() -> Result<(), JsError> {
-        let mut machine = Machine::new(64, 4)?;
-        machine.write(CR0, SMMUEN)?;
-        let Dma { pa, response, .. } = machine.dma(7, 0x8000_0123, true);
-        same((pa, response.as_deref()), (None, Some("abort")))
-    }
-
-    /// Two STEs at address 0. Stream 0's is not valid. Stream 1's has a CD with a table, whose entry 1 is a 1 GiB block.
-    #[wasm_bindgen]
-    pub fn streams_go_where_tables_in_memory_say() -> Result<(), JsError> {
-        let mut machine = Machine::new(64, 4)?;
-        for (pa, word) in
-            [(0x40, 0x100b), (0x1000, 0x6202_c000_0019), (0x1008, 0x2000), (0x2008, 0x8000_0741_u64)]
-        {
-            machine.poke(pa, &word.to_le_bytes())?;
+    pub fn a_bad_line_changes_nothing() -> Result<(), JsError> {
+        let mut machine = filled()?;
+        let before = (machine.now(), machine.live(), machine.own());
+        for line in [
+            "dma",
+            "dma 8",
+            "fly 8 0x0",
+            "map 8 0x1 pa=0x0 bytes=4K",
+            "unmap 77 0x0",
+            "tlbi_nh_va asid=0x10000",
+        ] {
+            refused(machine.act(line))?;
         }
-        machine.write(STRTAB_BASE_CFG, 1)?;
-        machine.write(CR0, SMMUEN)?;
-        let Dma { pa, span, .. } = machine.dma(1, 0x4000_1234, false);
-        same((pa, span), (Some(0x8000_1234), Some((1 << 30) - 0x1234)))?;
-        let Dma { response, event, .. } = machine.dma(0, 0x4000_1234, false);
-        same((response.as_deref(), event.as_deref()), (Some("abort"), Some("C_BAD_STE")))
+        refused(machine.load("", "stream 8", "nonsense"))?;
+        refused(machine.load("", "unmap 8 0x0", ""))?;
+        same((machine.now(), machine.live(), machine.own()), before)
     }
 
     #[wasm_bindgen]
-    pub fn id_fields_put_together_are_the_registers() -> Result<(), JsError> {
-        let machine = Machine::new(64, 4)?;
-        for offset in [0x00, 0x04, 0x08, 0x0c, 0x10, 0x14, 0x190] {
-            let fields = machine.id_fields().into_iter().filter(|field| field.offset == offset);
-            same(fields.fold(0, |word, field| word | field.value << field.low), machine.read(offset)?)?;
+    pub fn a_command_drops_what_was_previewed() -> Result<(), JsError> {
+        let mut machine = filled()?;
+        machine.compose(RANGE)?;
+        same(machine.live(), 16)?; // nothing has been sent
+        machine.act(RANGE)?;
+        machine.run(EVERYTHING);
+        same(machine.live(), 0)?;
+        same(machine.read(CMDQ_CONS)?, 1)
+    }
+
+    #[wasm_bindgen]
+    pub fn going_back_restores_and_going_on_repeats() -> Result<(), JsError> {
+        let mut machine = filled()?;
+        machine.load(
+            "",
+            SETUP,
+            &format!("unmap 8 0x4000000000 bytes=64K\n{RANGE}\nsync\ndma 8 0x4000000000"),
+        )?;
+        let begin = machine.now();
+        machine.run(EVERYTHING);
+        let (end, live) = (machine.end(), machine.live());
+        machine.seek(begin);
+        same((machine.live(), machine.end()), (16, end))?;
+        machine.seek(end);
+        same((machine.live(), machine.over()), (live, true))
+    }
+
+    #[wasm_bindgen]
+    pub fn acting_in_the_past_gives_the_future_up() -> Result<(), JsError> {
+        let mut machine = filled()?;
+        machine.act(RANGE)?;
+        machine.run(EVERYTHING);
+        machine.seek(machine.now() - 1);
+        machine.act("sync")?;
+        machine.run(EVERYTHING);
+        same(machine.live(), 16)
+    }
+
+    #[wasm_bindgen]
+    pub fn a_storm_is_as_many_commands_as_it_says() -> Result<(), JsError> {
+        let mut machine = filled()?;
+        machine.act("storm tlbi_nh_va asid=3 address=0x4000000000 leaf=1 count=1000 stride=4K")?;
+        machine.run(EVERYTHING);
+        same((machine.commands(), machine.live()), (1000, 0))
+    }
+
+    #[wasm_bindgen]
+    pub fn what_is_exported_is_imported() -> Result<(), JsError> {
+        let mut machine = filled()?;
+        machine.act("unmap 8 0x4000000000 bytes=64K")?;
+        machine.run(EVERYTHING);
+        machine.act(RANGE)?;
+        machine.run(EVERYTHING);
+        machine.act("dma 8 0x4000000000")?;
+        machine.run(EVERYTHING);
+        let text = machine.export("test")?;
+        let mut other = Machine::new("")?;
+        other.import(&text)?;
+        other.run(EVERYTHING);
+        same((other.commands(), other.live()), (machine.commands(), machine.live()))
+    }
+
+    #[wasm_bindgen]
+    pub fn a_broken_transcript_is_refused_and_nothing_is_lost() -> Result<(), JsError> {
+        let mut machine = filled()?;
+        let text = machine.export("test")?;
+        let broken = [
+            text.replace("\"op\":\"dma\"", "\"op\":\"dance\""),
+            text.replace("\"iova\"", "\"address\""),
+            text.lines().skip(1).collect::<Vec<_>>().join("\n"),
+            "{".to_owned(),
+            String::new(),
+        ];
+        for text in broken {
+            refused(machine.import(&text))?;
         }
-        Ok(())
+        same(machine.live(), 16)
+    }
+
+    #[wasm_bindgen]
+    pub fn ranges_fit_what_they_have_to_cover() -> Result<(), JsError> {
+        let gib = f64::from(1u32 << 30);
+        same(Machine::fit(gib, 12), vec![0, 18])?;
+        same(Machine::fit(4096.0, 12), vec![0, 0])?;
+        same(Machine::fit(33.0 * 4096.0, 12), vec![16, 1])?;
+        same(Machine::fit(5.0 * 4096.0, 12), vec![4, 0])
     }
 
     fn same<T: PartialEq + core::fmt::Debug>(left: T, right: T) -> Result<(), JsError> {

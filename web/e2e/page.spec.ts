@@ -1,0 +1,302 @@
+// The page as a reader uses it: by keyboard and pointer alone.
+
+import { readFileSync, writeFileSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import { expect, type Locator, type Page, test } from '@playwright/test';
+
+const axe = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8');
+
+/** Nothing may be said on the console, and nobody else may be asked. */
+const said = new WeakMap<Page, string[]>();
+test.beforeEach(async ({ page, baseURL }) => {
+  const lines: string[] = [];
+  said.set(page, lines);
+  page.on('console', (line) => lines.push(line.text()));
+  page.on('pageerror', (error) => lines.push(error.message));
+  page.on('request', (request) => {
+    if (!request.url().startsWith(baseURL ?? '') && !request.url().startsWith('blob:')) lines.push(`asked ${request.url()}`);
+  });
+  await page.goto('/');
+  await expect(page.locator('#iotlb')).toBeVisible();
+});
+test.afterEach(({ page }) => expect(said.get(page)).toEqual([]));
+
+const choose = (page: Page, scenario: string) => page.selectOption('#scenario', scenario);
+const field = (page: Page, name: string) => page.locator(`#composer [name="${name}"]`);
+const live = async (page: Page) => Number(await page.locator('canvas.grid').getAttribute('data-live'));
+const moment = (page: Page) => page.locator('#moment').innerText();
+
+/** Everything that the panels say. */
+async function state(page: Page): Promise<string> {
+  for (const id of ['iotlb', 'band', 'queue']) {
+    const details = page.locator(`#${id} > details`);
+    if (await details.getAttribute('open') === null) await details.locator('summary').first().click();
+  }
+  return page.locator('main').innerText();
+}
+
+async function drag(page: Page, canvas: Locator, from: readonly [number, number], to: readonly [number, number]): Promise<void> {
+  await canvas.scrollIntoViewIfNeeded();
+  const box = await canvas.boundingBox();
+  if (box === null) throw new Error('nothing to drag');
+  await page.mouse.move(box.x + from[0], box.y + from[1]);
+  await page.mouse.down();
+  await page.mouse.move(box.x + (from[0] + to[0]) / 2, box.y + to[1], { steps: 4 });
+  await page.mouse.move(box.x + to[0], box.y + to[1], { steps: 4 });
+  await page.mouse.up();
+}
+
+test('the tour from start to end', async ({ page }) => {
+  await page.getByRole('button', { name: 'Explain' }).click();
+  const then = page.locator('#then');
+  const next = page.locator('#next');
+  const read = page.locator('#guest').getByRole('button', { name: 'DMA read' });
+  await read.click();
+  await expect(then).toBeEmpty();
+  await read.click();
+  await expect(then).toContainText('hit');
+  await next.click();
+  await page.getByRole('button', { name: 'Unmap it' }).click();
+  await read.click();
+  await expect(then).toContainText('no longer name');
+  await next.click();
+  await page.getByRole('button', { name: 'Send' }).click();
+  await expect(then).toContainText('One command, one entry');
+  await next.click();
+  await page.locator('#run').click();
+  await expect(then).toContainText('262,144', { timeout: 30_000 });
+  await next.click();
+  await field(page, 'scale').fill('18');
+  await page.getByRole('button', { name: 'Send' }).click();
+  await expect(then).toContainText('16 bytes instead of 4 MiB');
+  await next.click();
+  await page.locator('canvas.grid').focus();
+  await page.keyboard.press('ArrowRight');
+  await field(page, 'ttl').selectOption('2');
+  await expect(then).toContainText('right level');
+  await next.click();
+  await page.getByRole('button', { name: 'Send' }).click();
+  await page.locator('#walk [name="walk-address"]').fill('0x4000040000');
+  await page.locator('#walk').getByRole('button', { name: 'Walk' }).click();
+  await read.click();
+  await expect(page.locator('#access')).toContainText('STALE');
+  await field(page, 'leaf').uncheck();
+  await page.getByRole('button', { name: 'Send' }).click();
+  await read.click();
+  await expect(then).toContainText('first predicate that fails');
+});
+
+test('a range composed by typing drops what was previewed', async ({ page }) => {
+  await choose(page, 'first');
+  await field(page, 'tg').selectOption('1');
+  await field(page, 'num').fill('7');
+  await field(page, 'ttl').selectOption('3');
+  await expect(page.locator('#preview')).toContainText('would drop 8 entries');
+  const before = await live(page);
+  await field(page, 'num').press('Enter');
+  await expect.poll(() => live(page)).toBe(before - 8);
+});
+
+test('a range composed by dragging drops what was previewed', async ({ page }) => {
+  await choose(page, 'range');
+  await field(page, 'scale').fill('14');
+  const canvas = page.locator('canvas.band');
+  const sentence = await page.locator('#preview').innerText();
+  const box = await canvas.boundingBox();
+  if (box === null) throw new Error('no band');
+  // Of the two edges, the right one: find it under the pointer.
+  let edge = 0;
+  for (let x = 70; x < box.width / 3; x += 2) {
+    await canvas.hover({ position: { x, y: 100 } });
+    if (await canvas.evaluate((element) => element.style.cursor) === 'ew-resize') edge = x;
+  }
+  expect(edge).toBeGreaterThan(0);
+  await drag(page, canvas, [edge - 6, 100], [edge + 200, 100]);
+  const dragged = await page.locator('#preview').innerText();
+  expect(dragged).not.toBe(sentence);
+  const count = Number(/would drop (\d+)/.exec(dragged)?.[1]);
+  expect(count).toBeGreaterThan(1);
+  const before = await live(page);
+  await page.getByRole('button', { name: 'Send' }).click();
+  await expect.poll(() => live(page)).toBe(before - count);
+});
+
+test('the storm against the range', async ({ page }) => {
+  await page.getByRole('button', { name: 'Compare' }).click();
+  await page.getByLabel('pace').selectOption({ label: 'at once' });
+  await page.locator('#race').click();
+  await expect(page.locator('#result')).toContainText('262,144 commands against 1', { timeout: 30_000 });
+});
+
+test('a step back restores every panel', async ({ page }) => {
+  await choose(page, 'wrap');
+  await page.keyboard.press('Escape');
+  await page.locator('h1').click();
+  for (let n = 0; n < 3; n++) await page.keyboard.press('.');
+  const seen = [await state(page)];
+  for (let n = 0; n < 8; n++) {
+    await page.getByRole('button', { name: 'Step ▸' }).click();
+    seen.push(await state(page));
+  }
+  const bare = (text: string) => text.replace(/of \d+.*$/gm, '');
+  for (let n = 8; n > 0; n--) {
+    expect(bare(await state(page))).toBe(bare(seen[n] ?? ''));
+    await page.getByRole('button', { name: 'Back' }).click();
+  }
+  expect(bare(await state(page))).toBe(bare(seen[0] ?? ''));
+});
+
+test('a link opened elsewhere shows the same state', async ({ page, browser }) => {
+  await choose(page, 's2ipa');
+  await page.locator('h1').click();
+  await page.keyboard.press('.');
+  await page.keyboard.press('.');
+  await page.getByRole('button', { name: 'Send' }).click();
+  await page.getByRole('button', { name: 'Copy link' }).click();
+  await expect(page).toHaveURL(/#v1\./);
+  expect(page.url().length).toBeLessThan(2048);
+  const other = await (await browser.newContext({ viewport: { width: 1440, height: 900 } })).newPage();
+  await other.goto(page.url());
+  await expect(other.locator('#iotlb')).toBeVisible();
+  expect(await state(other)).toBe(await state(page));
+  expect(await moment(other)).toBe(await moment(page));
+  await other.close();
+});
+
+test('what is exported can be imported, and a broken file changes nothing', async ({ page }, info) => {
+  await choose(page, 'ttl');
+  await page.getByRole('button', { name: '▸|' }).click();
+  const waiting = page.waitForEvent('download');
+  await page.getByRole('button', { name: 'Export' }).click();
+  const file = info.outputPath('exported.jsonl');
+  await (await waiting).saveAs(file);
+  const before = await live(page);
+  const give = async (path: string) => {
+    const chooser = page.waitForEvent('filechooser');
+    await page.getByRole('button', { name: 'Import' }).click();
+    await (await chooser).setFiles(path);
+  };
+  const broken = info.outputPath('broken.jsonl');
+  writeFileSync(broken, readFileSync(file, 'utf8').replace('"iova"', '"iovaa"'));
+  const seen = await state(page);
+  await give(broken);
+  await expect(page.locator('#message')).toContainText(/line \d+: `dma` lacks `iova`/);
+  expect(await state(page)).toBe(seen);
+  await give(file);
+  await expect(page.locator('#message')).toContainText('imported');
+  await page.getByRole('button', { name: '▸|' }).click();
+  expect(await live(page)).toBe(before);
+});
+
+test('every scenario and every fix runs to its end', async ({ page }) => {
+  const ids = await page.locator('#scenario option').evaluateAll((options) => options.map((option) => option.getAttribute('value') ?? ''));
+  expect(ids.length).toBeGreaterThan(18);
+  for (const id of ids) {
+    await choose(page, id);
+    await page.getByRole('button', { name: '▸|' }).click();
+    await expect(page.locator('#moment')).toContainText('over');
+    if (await page.locator('#fix').isVisible()) {
+      await page.locator('#fix').click();
+      await page.getByRole('button', { name: '▸|' }).click();
+      await expect(page.locator('#moment')).toContainText('over');
+      await expect(page.locator('#iotlb > header')).not.toContainText('stale');
+    }
+  }
+});
+
+test('a table holds what its canvas shows', async ({ page }) => {
+  await choose(page, 'linux');
+  await page.locator('#iotlb > details summary').click();
+  await page.locator('#band > details summary').click();
+  const shown = await live(page);
+  await expect(page.locator('#iotlb-table tbody tr')).toHaveCount(shown);
+  await expect(page.locator('#band tbody tr')).toHaveCount(shown);
+  expect(Number(await page.locator('canvas.band').getAttribute('data-entries'))).toBe(shown);
+});
+
+test('keys and the palette reach everything', async ({ page }) => {
+  await page.keyboard.press('Control+k');
+  await page.keyboard.type('fix wrong ttl');
+  await page.keyboard.press('Enter');
+  await expect(page.locator('#story-title')).toContainText('done right');
+  await page.locator('h1').click();
+  await page.keyboard.press('?');
+  await expect(page.getByRole('dialog', { name: 'Keys' })).toBeVisible();
+  await page.keyboard.press('Escape');
+  await page.keyboard.press('t');
+  await page.keyboard.press('ArrowRight');
+  await expect(page.locator('#why')).toContainText('TTL');
+  const before = await moment(page);
+  await page.keyboard.press('.');
+  expect(await moment(page)).not.toBe(before);
+  await page.keyboard.press(',');
+  expect((await moment(page)).split(' of')[0]).toBe(before.split(' of')[0]);
+});
+
+test('an illegal command and a wrong number are said, not sent', async ({ page }) => {
+  await choose(page, 'ill');
+  await expect(page.locator('#preview')).toContainText('CERROR_ILL');
+  await field(page, 'asid').fill('70000');
+  await expect(page.locator('#preview')).toContainText('ASID has 16 bits');
+  await expect(page.getByRole('button', { name: 'Send' })).toBeDisabled();
+});
+
+for (const scheme of ['light', 'dark'] as const) {
+  for (const mode of ['Lab', 'Explain', 'Compare'] as const) {
+    test(`axe finds nothing in ${mode}, ${scheme}`, async ({ page }) => {
+      await page.emulateMedia({ colorScheme: scheme });
+      await page.getByRole('button', { name: mode, exact: true }).click();
+      if (mode === 'Lab') {
+        await choose(page, 'ttl');
+        await page.getByRole('button', { name: '▸|' }).click();
+        await page.locator('canvas.grid').click({ position: { x: 20, y: 8 } });
+      }
+      await page.addScriptTag({ content: axe });
+      const found = await page.evaluate(async () => {
+        const { violations } = await (Reflect.get(globalThis, 'axe') as { run(): Promise<{ violations: { id: string; nodes: { html: string }[] }[] }> }).run();
+        return violations.map(({ id, nodes }) => `${id}: ${nodes.map(({ html }) => html.slice(0, 120)).join(' | ')}`);
+      });
+      expect(found).toEqual([]);
+    });
+  }
+}
+
+for (const width of [360, 1440, 3840]) {
+  test(`nothing is cut off at ${width} px`, async ({ page }, info) => {
+    await page.setViewportSize({ width, height: width === 360 ? 780 : width === 1440 ? 900 : 2160 });
+    expect(await page.evaluate(() => document.documentElement.scrollWidth)).toBeLessThanOrEqual(width);
+    await page.screenshot({ path: info.outputPath(`${width}.png`) });
+  });
+}
+
+test('speed', async ({ page }) => {
+  const seen = await page.evaluate(() => {
+    const { loadEventEnd, startTime } = performance.getEntriesByType('navigation')[0] as PerformanceNavigationTiming;
+    return loadEventEnd - startTime;
+  });
+  console.log(`load: ${seen.toFixed(0)} ms`);
+  await page.locator('.knobs summary').click();
+  await page.locator('.knobs select').nth(5).selectOption('512');
+  await page.locator('.knobs select').nth(6).selectOption('8');
+  await page.locator('h1').click();
+  await page.getByRole('button', { name: 'Step ▸' }).click();
+  const step = await page.evaluate(() => {
+    const button = [...document.querySelectorAll('button')].find((each) => each.textContent?.startsWith('Step'));
+    const times = [];
+    for (let n = 0; n < 60; n++) {
+      const start = performance.now();
+      button?.click();
+      times.push(performance.now() - start);
+    }
+    return times.sort((a, b) => a - b)[30] ?? 0;
+  });
+  console.log(`a step with 4,096 slots: ${step.toFixed(2)} ms (median)`);
+  const storm = await page.evaluate(async () => {
+    const button = [...document.querySelectorAll('button')].find((each) => each.title.startsWith('to the end'));
+    const start = performance.now();
+    button?.click();
+    return performance.now() - start;
+  });
+  console.log(`262,144 commands: ${storm.toFixed(0)} ms`);
+  expect(storm).toBeLessThan(5000);
+});

@@ -1,0 +1,19 @@
+import { defineConfig } from '@playwright/test';
+
+// The page as it is built, in the Chromium that the machine has.
+export default defineConfig({
+  testDir: 'e2e',
+  workers: 1,
+  timeout: 60_000,
+  reporter: [['list'], ['./e2e/sum.ts']],
+  outputDir: '.test/browser',
+  use: {
+    baseURL: 'http://127.0.0.1:4174',
+    viewport: { width: 1440, height: 900 },
+    launchOptions: {
+      executablePath: process.env['CHROMIUM'] ?? '/usr/bin/chromium',
+      args: ['--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking', '--disable-component-update', '--disable-sync'],
+    },
+  },
+  webServer: { command: 'node serve.mjs --port 4174', url: 'http://127.0.0.1:4174', reuseExistingServer: false },
+});

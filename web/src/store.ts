@@ -1,0 +1,260 @@
+// The one state that all three modes share: a machine, what the reader composes, selects and looks at. Views read signals;
+// everything that changes the machine goes through here.
+
+import { batch, computed, signal } from '@preact/signals';
+import { type Deed, type Shared, decode, encode } from './link.ts';
+import type { Columns, KindView, Library, Model, Panels, Preview, ScenarioView, WalkView, Why } from './model.ts';
+import { FLAG } from './model.ts';
+import { type Window, around } from './view.ts';
+
+export type Mode = Shared['mode'];
+
+export interface Composer {
+  readonly name: string;
+  readonly fields: Readonly<Record<string, string>>;
+}
+
+export interface Failure {
+  readonly error: string;
+}
+
+export const USUAL_KNOBS = 'sets=16 ways=8 ril=1 walk=1 strict=0 granule=4 stages=1 queue=6';
+
+export type Store = ReturnType<typeof createStore>;
+
+export function createStore(library: Library) {
+  const model: Model = library.create('');
+  const first = library.scenarios[0];
+  if (first === undefined) throw new Error('there are no scenarios');
+
+  const mode = signal<Mode>('lab');
+  const scenario = signal<ScenarioView>(first);
+  const fixed = signal(false);
+  const knobs = signal(USUAL_KNOBS);
+  const composer = signal<Composer>({ name: 'tlbi_nh_va', fields: {} });
+  const preview = signal<Preview | Failure>({ error: '' });
+  const panels = signal<Panels>(model.panels());
+  const mapped = signal<Float64Array>(new Float64Array());
+  const columns = signal<Columns>(model.columns());
+  const slot = signal(-1);
+  const why = signal<Why | null>(null);
+  const walk = signal<WalkView | null>(null);
+  const walkAddress = signal(0x40_0000_0000n);
+  const stream = signal(8);
+  const window = signal<Window>({ from: 0, to: 2 ** 40 });
+  const running = signal(false);
+  const speed = signal(1);
+  const message = signal<{ readonly text: string; readonly bad: boolean } | null>(null);
+  const step = signal(0);
+  const hot = signal<string | null>(null); // the command field that is pointed at
+  const tick = signal(0); // counts redraws of the canvases
+  let deeds: readonly Deed[] = [];
+  let imported = false;
+
+  const kind = computed<KindView | undefined>(() => library.kinds.find(({ name }) => name === composer.value.name));
+  const line = computed(() => {
+    const { name, fields } = composer.value;
+    const words = (kind.value?.fields ?? []).map(({ key }) => {
+      const value = (fields[key] ?? '').replaceAll('_', '').trim();
+      return value === '' || value === '0' ? '' : ` ${key}=${value}`;
+    });
+    return name + words.join('');
+  });
+
+  /** Asks the machine for everything that is shown. */
+  function refresh(): void {
+    batch(() => {
+      try {
+        preview.value = model.compose(line.value);
+      } catch (error) {
+        preview.value = { error: sentence(error) };
+        model.fill();
+      }
+      panels.value = model.panels();
+      if (!panels.value.streams.some(({ id }) => id === stream.value)) stream.value = panels.value.streams[0]?.id ?? stream.value;
+      walk.value = model.walk(stream.value, walkAddress.value);
+      mapped.value = model.mapped(stream.value);
+      why.value = slot.value < 0 ? null : model.why(slot.value, !isTlbi(preview.value));
+      columns.value = model.columns();
+      tick.value += 1;
+    });
+  }
+
+  function say(text: string, bad = false): void {
+    message.value = { text, bad };
+  }
+
+  /** Does something that may be refused; what was there before is still there then. */
+  function attempt(action: () => void): boolean {
+    try {
+      action();
+      refresh();
+      return true;
+    } catch (error) {
+      say(sentence(error), true);
+      refresh();
+      return false;
+    }
+  }
+
+  function compose(text: string): void {
+    const [name = '', ...words] = text.split(' ');
+    const fields = Object.fromEntries(words.map((word) => {
+      const [key = '', value = ''] = word.split('=');
+      return [key, value];
+    }));
+    composer.value = { name, fields };
+  }
+
+  /** The knobs in force: the usual ones, the scenario's, the reader's. */
+  function begin(next: ScenarioView, right: boolean, turned: string): boolean {
+    return attempt(() => {
+      const script = right && next.fix !== null ? next.fix : next.script;
+      model.load(`${USUAL_KNOBS} ${next.knobs} ${turned}`, next.setup, script);
+      batch(() => {
+        scenario.value = next;
+        fixed.value = right;
+        deeds = [];
+        imported = false;
+        slot.value = -1;
+        running.value = false;
+        message.value = null;
+        compose(next.compose);
+        stream.value = 8;
+        const address = /dma \d+ (0x[0-9a-f]+)/.exec(next.setup + next.script)?.[1];
+        if (address !== undefined) walkAddress.value = BigInt(address);
+        refresh();
+        knobs.value = panels.value.knobs;
+        lookAround();
+      });
+    });
+  }
+
+  /** The band shows all that is live or mapped. */
+  function lookAround(): void {
+    const { start, log2, flags, slots } = columns.value;
+    const spans: Window[] = [];
+    for (let at = 0; at < slots; at++) {
+      const flag = flags[at] ?? 0;
+      if ((flag & FLAG.live) !== 0 && (flag & FLAG.stage2) === 0) spans.push({ from: start[at] ?? 0, to: (start[at] ?? 0) + 2 ** (log2[at] ?? 12) });
+    }
+    for (let at = 0; at < mapped.value.length; at += 3) spans.push({ from: mapped.value[at] ?? 0, to: mapped.value[at + 1] ?? 0 });
+    window.value = around(spans);
+  }
+
+  function setKnob(name: string, value: string): void {
+    const turned = panels.value.knobs.split(' ').filter((word) => !word.startsWith('raw=') && !(name === 'ril' && word.startsWith('idr=')))
+      .map((word) => word.startsWith(`${name}=`) ? `${name}=${value}` : word).join(' ');
+    const composed = composer.value;
+    const before = window.value;
+    if (begin(scenario.value, fixed.value, turned)) {
+      composer.value = composed;
+      window.value = before;
+      refresh();
+    }
+  }
+
+  /** The reader does something now; it runs to its end unless it is long. */
+  function act(text: string, runs = true): boolean {
+    return attempt(() => {
+      const { now } = model.counts();
+      model.act(text);
+      deeds = [...deeds, [now, text]];
+      if (runs) model.runAction();
+      message.value = null;
+    });
+  }
+
+  function send(sync: boolean): void {
+    if (!act(line.value) || !sync) return;
+    const { needed, excess } = { needed: panels.value.last?.dropped ?? 0, excess: panels.value.last?.excess ?? 0 };
+    say(`sent: ${panels.value.last?.text ?? line.value}. ${needed} dropped${excess === 0 ? '' : `, ${excess} in excess`}`);
+  }
+
+  function run(moments: number): number {
+    const done = model.run(moments);
+    refresh();
+    return done;
+  }
+
+  function seek(moment: number): void {
+    running.value = false;
+    model.seek(moment);
+    refresh();
+  }
+
+  function importText(text: string): void {
+    attempt(() => {
+      model.importTranscript(text);
+      deeds = [];
+      imported = true;
+      slot.value = -1;
+      say('imported: press run');
+    });
+  }
+
+  function shared(): Shared {
+    return {
+      mode: mode.value, scenario: scenario.value.id, fixed: fixed.value, knobs: panels.value.knobs, deeds, now: panels.value.now,
+      compose: line.value, step: step.value, window: [window.value.from, window.value.to], stream: stream.value,
+      slot: slot.value, walk: walkAddress.value.toString(),
+    };
+  }
+
+  async function link(): Promise<string> {
+    if (imported) throw new Error('an imported transcript is too long for a link: export it instead');
+    return encode(shared());
+  }
+
+  async function open(hash: string): Promise<void> {
+    const state = await decode(hash);
+    const found = library.scenarios.find(({ id }) => id === state.scenario);
+    if (found === undefined) throw new Error(`there is no scenario "${state.scenario}"`);
+    if (!begin(found, state.fixed, state.knobs)) throw new Error(message.value?.text ?? 'this link cannot be opened');
+    for (const [moment, text] of state.deeds) {
+      const { now, end } = model.counts();
+      if (moment <= end) model.seek(moment);
+      else model.run(moment - now);
+      model.act(text);
+      model.runAction();
+    }
+    deeds = state.deeds;
+    const { now, end } = model.counts();
+    if (state.now > end) model.run(state.now - now);
+    else model.seek(state.now);
+    batch(() => {
+      mode.value = state.mode;
+      step.value = state.step;
+      slot.value = state.slot;
+      stream.value = state.stream;
+      walkAddress.value = BigInt(state.walk);
+      window.value = { from: state.window[0], to: state.window[1] };
+      compose(state.compose);
+      refresh();
+    });
+  }
+
+  function select(at: number): void {
+    slot.value = at;
+    const { start, flags, slots } = columns.value;
+    if (at >= 0 && at < slots && ((flags[at] ?? 0) & FLAG.live) !== 0 && ((flags[at] ?? 0) & FLAG.stage2) === 0) {
+      walkAddress.value = BigInt(start[at] ?? 0);
+    }
+    refresh();
+  }
+
+  begin(first, false, '');
+  return {
+    library, model, mode, scenario, fixed, knobs, composer, kind, line, preview, panels, mapped, columns, slot, why, walk,
+    walkAddress, stream, window, running, speed, message, step, hot, tick,
+    refresh, say, attempt, compose, begin, lookAround, setKnob, act, send, run, seek, importText, link, open, select,
+  };
+}
+
+export function isTlbi(preview: Preview | Failure): preview is Preview {
+  return 'tlbi' in preview && preview.tlbi;
+}
+
+export function sentence(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}

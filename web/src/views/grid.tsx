@@ -1,0 +1,91 @@
+// The IOTLB, slot by slot.
+
+import { useRef } from 'preact/hooks';
+import { drawGrid, type Layout, slotAt } from '../draw.ts';
+import { FLAG, REASONS, STALE, VERDICT } from '../model.ts';
+import { isTlbi, type Store } from '../store.ts';
+import { bytes, count, hex } from '../words.ts';
+import { Canvas } from './canvas.tsx';
+import { Panel } from './panel.tsx';
+
+export function Grid({ store }: { readonly store: Store }) {
+  const place = useRef<Layout | undefined>(undefined);
+  const { columns, panels, slot, preview } = store;
+  void store.tick.value;
+  const { sets, ways, live, stale } = panels.value;
+  const answer = isTlbi(preview.value) ? preview.value : null;
+  const move = (by: number) => {
+    const slots = sets * ways;
+    store.select(((slot.value < 0 ? 0 : slot.value + by) % slots + slots) % slots);
+  };
+  return (
+    <Panel
+      id="iotlb" title="IOTLB" shortcut="T"
+      hint={<>{sets} sets × {ways} ways, {live} live{stale === 0 ? null : <>, <b class="missed">{stale} stale</b></>}
+        {answer === null ? null : <> · <b class="needed">{answer.needed + answer.excess}</b> would go{answer.excess === 0 ? null : <> (<b class="excess">{answer.excess}</b> in excess)</>}
+          {answer.missed === 0 ? null : <>, <b class="missed">{answer.missed}</b> missed</>}</>}</>}
+    >
+      <Canvas
+        tabIndex={0}
+        class="grid"
+        data-live={live}
+        label={`IOTLB, ${sets} sets of ${ways} ways: ${count(live, 'live entry', 'live entries')}, ${stale} stale. Arrow keys choose a slot.`}
+        draw={(element, theme) => { place.current = drawGrid(element, theme, columns.value, sets, ways, slot.value); }}
+        onPointerDown={(event) => {
+          if (place.current !== undefined) store.select(slotAt(place.current, event.offsetX, event.offsetY));
+        }}
+        onKeyDown={(event) => {
+          const by = new Map([['ArrowLeft', -ways], ['ArrowRight', ways], ['ArrowUp', -1], ['ArrowDown', 1]]).get(event.key);
+          if (by === undefined) return;
+          event.preventDefault();
+          move(by);
+        }}
+      />
+      <p class="legend" aria-hidden="true">
+        <i class="swatch page" />pages <i class="swatch block" />≥ 2 MiB <i class="swatch giant" />≥ 1 GiB <i class="swatch stage2" />IPA
+        <i class="swatch needed" />would go <i class="swatch excess" />in excess <i class="swatch missed" />stale, would stay <i class="swatch stale" />stale <i class="swatch gone" />just gone · pale = unused
+      </p>
+      <output class="said" aria-live="polite">{slot.value < 0 ? 'Choose a slot to see why its entry stays or goes.' : said(store, slot.value)}</output>
+      <details>
+        <summary>As a table</summary>
+        <Table store={store} />
+      </details>
+    </Panel>
+  );
+}
+
+function said(store: Store, at: number): string {
+  const { ways } = store.panels.value;
+  const where = `Set ${Math.floor(at / ways)}, way ${at % ways}`;
+  const { flags, start, output, log2, asid, vmid } = store.columns.value;
+  const flag = flags[at] ?? 0;
+  if ((flag & FLAG.live) === 0) return `${where}: free`;
+  return `${where}: ${hex(start[at] ?? 0)} → ${hex(output[at] ?? 0)}, ${bytes(2 ** (log2[at] ?? 12))}, ASID ${asid[at] ?? 0}, VMID ${vmid[at] ?? 0}${(flag & FLAG.global) === 0 ? '' : ', global'}`;
+}
+
+function Table({ store }: { readonly store: Store }) {
+  const { slots, start, output, log2, asid, vmid, flags, age, stale, verdict, reason } = store.columns.value;
+  const { ways } = store.panels.value;
+  const rows = [];
+  for (let at = 0; at < slots; at++) {
+    const flag = flags[at] ?? 0;
+    if ((flag & FLAG.live) === 0) continue;
+    const fate = verdict[at] ?? 0;
+    rows.push(
+      <tr key={at}>
+        <td>{Math.floor(at / ways)}</td><td>{at % ways}</td><td>{hex(start[at] ?? 0)}</td><td>{bytes(2 ** (log2[at] ?? 12))}</td>
+        <td>{hex(output[at] ?? 0)}</td><td>{(flag & FLAG.global) === 0 ? asid[at] ?? 0 : 'global'}</td><td>{vmid[at] ?? 0}</td><td>{age[at] ?? 0}</td>
+        <td>{stale[at] === STALE.moved ? 'moved' : stale[at] === STALE.gone ? 'unmapped' : stale[at] === STALE.unknown ? 'not asked' : 'as mapped'}</td>
+        <td>{fate === VERDICT.needed ? 'goes' : fate === VERDICT.excess ? 'goes in excess' : `${fate === VERDICT.missed ? 'stays, stale' : 'stays'}${reason[at] ? `: ${REASONS[(reason[at] ?? 1) - 1] ?? ''}` : ''}`}</td>
+      </tr>,
+    );
+  }
+  return (
+    <div class="scroll" tabIndex={0} role="region" aria-label="Live entries">
+      <table id="iotlb-table">
+        <thead><tr>{['Set', 'Way', 'Input', 'Size', 'Output', 'ASID', 'VMID', 'Age', 'Tables say', 'Composed command'].map((name) => <th scope="col" key={name}>{name}</th>)}</tr></thead>
+        <tbody>{rows}</tbody>
+      </table>
+    </div>
+  );
+}

@@ -1,0 +1,83 @@
+// Time: run, step, back, scrub.
+
+import { useEffect, useRef } from 'preact/hooks';
+import { drawTimeline, TIME_LEFT } from '../draw.ts';
+import type { Store } from '../store.ts';
+import { grouped } from '../words.ts';
+import { Canvas } from './canvas.tsx';
+
+const SPEEDS = [1, 4, 16, 256, 4096, 65536] as const;
+/** Marks that the timeline asks for at most. */
+const MARKS = 600;
+
+export function back(store: Store): void {
+  store.seek(Math.max(0, store.panels.value.now - 1));
+}
+
+export function forward(store: Store): void {
+  store.running.value = false;
+  if (store.run(1) === 0) store.say(store.panels.value.trouble ?? 'the script is over: send a command, or choose a scenario');
+}
+
+export function toggle(store: Store): void {
+  const { over, now, end } = store.panels.value;
+  store.running.value = !store.running.value && !(over && now === end);
+}
+
+export function last(store: Store): void {
+  store.running.value = false;
+  store.run(0xffff_ffff);
+}
+
+export function Transport({ store }: { readonly store: Store }) {
+  const { panels, running, speed } = store;
+  const { now, end, over, trouble } = panels.value;
+  const time = useRef(0);
+  void store.tick.value;
+
+  useEffect(() => {
+    if (!running.value) return undefined;
+    let frame = 0;
+    const calm = matchMedia('(prefers-reduced-motion: reduce)').matches;
+    const go = (at: number) => {
+      frame = requestAnimationFrame(go);
+      // One step a frame is already sixty a second: slower speeds wait.
+      const wait = speed.value === 1 ? 450 : speed.value === 4 ? 120 : calm ? 250 : 0;
+      if (at - time.current < wait) return;
+      time.current = at;
+      const steps = speed.value <= 4 ? 1 : speed.value <= 16 ? 1 : Math.ceil(speed.value / 16);
+      if (store.run(steps) === 0) running.value = false;
+    };
+    frame = requestAnimationFrame(go);
+    return () => cancelAnimationFrame(frame);
+  }, [running.value]);
+
+  const marks = store.model.marks(0, end, Math.max(1, Math.min(MARKS, end)));
+  const seek = (event: PointerEvent) => {
+    if (event.buttons === 0 || !(event.currentTarget instanceof HTMLElement)) return;
+    const share = (event.offsetX - TIME_LEFT) / (event.currentTarget.clientWidth - TIME_LEFT);
+    store.seek(Math.round(Math.min(1, Math.max(0, share)) * end));
+  };
+  return (
+    <section class="panel transport" id="time" aria-label="Time" tabIndex={-1}>
+      <div class="buttons">
+        <button type="button" onClick={() => store.seek(0)} title="first step (Home)">|◂<span class="hidden"> first</span></button>
+        <button type="button" onClick={() => back(store)} disabled={now === 0} title="step back (,)">◂ Back</button>
+        <button type="button" class="primary" onClick={() => toggle(store)} title="run or pause (space)" id="run">{running.value ? '❚❚ Pause' : '▶ Run'}</button>
+        <button type="button" onClick={() => forward(store)} title="step (.)">Step ▸</button>
+        <button type="button" onClick={() => last(store)} title="to the end (End)">▸|<span class="hidden"> last</span></button>
+        <label>speed <select value={String(speed.value)} onChange={(event) => { speed.value = Number(event.currentTarget.value); }}>
+          {SPEEDS.map((each) => <option key={each} value={String(each)}>{each === 1 ? 'slow' : each === 4 ? 'walking' : `× ${grouped(each)}`}</option>)}
+        </select></label>
+        <label class="scrub"><span class="hidden">step</span><input type="range" min="0" max={end} value={now} onInput={(event) => store.seek(Number(event.currentTarget.value))} /></label>
+        <output id="moment">step {grouped(now)} of {grouped(end)}{now === end ? (over ? (trouble === null ? ', over' : '') : ', more to come') : ''}</output>
+      </div>
+      {trouble === null ? null : <p class="sentence stale">The script stopped: {trouble}.</p>}
+      <Canvas
+        label={`Timeline of ${grouped(end)} steps, now at ${grouped(now)}; lanes for CPU, queue, TLB, DMA and events. The log lists the same.`}
+        draw={(canvas, theme) => drawTimeline(canvas, theme, marks, now, end)}
+        class="timeline" onPointerDown={seek} onPointerMove={seek}
+      />
+    </section>
+  );
+}
