@@ -6,7 +6,7 @@ use crate::history::History;
 use crate::registers;
 use crate::text::{bytes, grouped, hex};
 use crate::watch::{Counters, Kind};
-use crate::world::{World, place, transaction};
+use crate::world::{World, place};
 use serde::Serialize;
 use smmuv3::arch::addr::low_mask;
 use smmuv3::arch::bits::Field;
@@ -67,7 +67,6 @@ struct Register {
 #[derive(Serialize)]
 struct Slot {
     index: u32,
-    script: String,
     text: String,
     words: [String; 2],
     state: &'static str,
@@ -168,7 +167,7 @@ macro_rules! rows {
 }
 
 /// The lines of the log that are sent at most.
-const LINES: usize = 200;
+const LINES: usize = 120;
 /// Around a full queue, only this many slots are decoded.
 const SLOTS: u32 = 128;
 
@@ -278,7 +277,7 @@ fn queue(world: &World) -> Queue {
             };
             let text =
                 if words == [0, 0] { "–".to_owned() } else { command::sentence(words, decoded.as_ref()) };
-            Slot { index, script: command::script(words), text, words: words.map(hex), state }
+            Slot { index, text, words: words.map(hex), state }
         })
         .collect();
     Queue {
@@ -934,10 +933,4 @@ fn near(world: &World, address: Pa, granule: Granule, level: Level) -> Vec<Near>
             }
         })
         .collect()
-}
-
-/// Whether an access would be refused right now; used where a reader only points.
-pub(crate) fn points_at(world: &World, stream: u32, address: u64) -> String {
-    let found = world.smmu.walk(&transaction(stream, address, false), &world.ram);
-    place(&crate::world::answer(found))
 }
