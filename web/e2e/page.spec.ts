@@ -31,6 +31,7 @@ async function state(page: Page): Promise<string> {
   for (const id of ['iotlb', 'band', 'queue']) {
     const details = page.locator(`#${id} > details`);
     if (await details.getAttribute('open') === null) await details.locator('summary').first().click();
+    await expect(details.locator('table')).toBeVisible();
   }
   return page.locator('main').innerText();
 }
