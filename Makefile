@@ -1,6 +1,6 @@
 # Short names for the steps of .ci/run, which holds the commands.
 .DEFAULT_GOAL := help
-.PHONY: help demo page test format setup fmt lint doc unit release bare wasm fuzz web
+.PHONY: help demo page test format setup fmt lint doc unit guest bare wasm fuzz web
 
 help: ## what there is to make
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -22,11 +22,11 @@ setup: ## install what this machine lacks
 fmt: ## is everything formatted
 lint: ## clippy for every set of features
 doc: ## documentation, with its warnings as errors
-unit: ## all tests, with overflow checks
-release: ## the guest's tests, optimized
+unit: ## the model's own tests and examples
+guest: ## what a guest sees, transcripts included
 bare: ## the model for four targets without std
 wasm: ## the border to JavaScript, on wasm32
 fuzz: ## replay the fuzz targets' seeds
 web: ## the page's build, types, unit tests and tests in Chromium
-setup fmt lint doc unit release bare wasm fuzz web:
+setup fmt lint doc unit guest bare wasm fuzz web:
 	@.ci/run $@

@@ -15,6 +15,7 @@ use crate::commands::{self, Command, Implemented, Leaf};
 use crate::counters::Counters;
 use crate::oracle::{Access, Fault};
 use crate::tables::{Cd, Heap, Ste};
+use crate::watch::{Both, Watch};
 
 /// Register offsets that the driver uses, §6.2.
 #[allow(missing_docs, reason = "the names are the specification's own")]
@@ -44,23 +45,53 @@ pub mod register {
     pub const EVENTQ_IRQ_CFG0: u32 = 0xb0;
     pub const EVENTQ_IRQ_CFG1: u32 = 0xb8;
     pub const EVENTQ_IRQ_CFG2: u32 = 0xbc;
+    pub const PRIQ_BASE: u32 = 0xc0;
+    pub const PRIQ_IRQ_CFG0: u32 = 0xd0;
+    pub const PRIQ_IRQ_CFG1: u32 = 0xd8;
+    pub const PRIQ_IRQ_CFG2: u32 = 0xdc;
+    pub const GATOS_CTRL: u32 = 0x100;
+    pub const GATOS_SID: u32 = 0x108;
+    pub const GATOS_ADDR: u32 = 0x110;
+    pub const GATOS_PAR: u32 = 0x118;
+    pub const VATOS_SEL: u32 = 0x180;
+    pub const IDR6: u32 = 0x190;
+    pub const CMDQ_CONTROL_PAGE_BASE0: u32 = 0x4000;
     pub const EVENTQ_PROD: u32 = 0x100a8;
     pub const EVENTQ_CONS: u32 = 0x100ac;
+    pub const PRIQ_PROD: u32 = 0x100c8;
+    pub const PRIQ_CONS: u32 = 0x100cc;
+    /// In the VATOS page.
+    pub const VATOS_CTRL: u32 = 0xa00;
+    pub const VATOS_SID: u32 = 0xa08;
+    pub const VATOS_ADDR: u32 = 0xa10;
+    pub const VATOS_PAR: u32 = 0xa18;
 }
 
 /// Bits of CR0, CR2 and GERROR, and the codes of CMDQ_CONS.ERR.
 #[allow(missing_docs, reason = "the names are the specification's own")]
 pub mod value {
     pub const SMMUEN: u32 = 1 << 0;
+    pub const PRIQEN: u32 = 1 << 1;
+    pub const ATSCHK: u32 = 1 << 4;
     pub const EVENTQEN: u32 = 1 << 2;
     pub const CMDQEN: u32 = 1 << 3;
     pub const RECINVSID: u32 = 1 << 1;
     pub const PTM: u32 = 1 << 2;
+    pub const E2H: u32 = 1 << 0;
+    pub const REC_CFG_ATS: u32 = 1 << 3;
     pub const CMDQ_ERR: u32 = 1 << 0;
     pub const EVENTQ_ABT_ERR: u32 = 1 << 2;
+    pub const PRIQ_ABT_ERR: u32 = 1 << 3;
+    pub const MSI_CMDQ_ABT_ERR: u32 = 1 << 4;
+    pub const MSI_EVENTQ_ABT_ERR: u32 = 1 << 5;
+    pub const MSI_PRIQ_ABT_ERR: u32 = 1 << 6;
+    pub const MSI_GERROR_ABT_ERR: u32 = 1 << 7;
+    pub const CMDQP_ERR: u32 = 1 << 9;
     pub const CERROR_ILL: u32 = 1;
     pub const CERROR_ABT: u32 = 2;
+    pub const CERROR_ATC_INV_SYNC: u32 = 3;
     pub const GERROR_IRQEN: u32 = 1 << 0;
+    pub const PRIQ_IRQEN: u32 = 1 << 1;
     pub const EVENTQ_IRQEN: u32 = 1 << 2;
     pub const GBPA_ABORT: u32 = 1 << 20;
     pub const GBPA_UPDATE: u32 = 1 << 31;
@@ -121,6 +152,8 @@ pub struct Lines {
     pub priq: u32,
     pub cmd_sync: u32,
     pub gerror: u32,
+    /// WFE events.
+    pub events: u32,
 }
 
 impl Interrupts for Lines {
@@ -131,6 +164,10 @@ impl Interrupts for Lines {
             Interrupt::CmdSync => self.cmd_sync += 1,
             Interrupt::Gerror => self.gerror += 1,
         }
+    }
+
+    fn send_event(&mut self) {
+        self.events += 1;
     }
 }
 
@@ -196,6 +233,8 @@ pub struct Driver<const N: usize> {
     pub lines: Lines,
     /// What the device did.
     pub counters: Counters,
+    /// What else the world saw of it.
+    pub watch: Watch,
     /// What the ID registers say.
     pub has: Implemented,
     /// Memory that tests build their tables in.
@@ -215,6 +254,7 @@ impl<const N: usize> Driver<N> {
             ram: Ram::new(RAM_BASE, bytes),
             lines: Lines::default(),
             counters: Counters::default(),
+            watch: Watch::default(),
             has: Implemented::from_idr([0; 6]),
             heap: Heap::new(FREE, RAM_BASE + bytes as u64 - FREE),
             boot: Boot::USUAL,
@@ -258,15 +298,23 @@ impl<const N: usize> Driver<N> {
     }
 
     fn write(&mut self, offset: u32, data: &[u8]) {
-        let mut env = Env { memory: &mut self.ram, interrupts: &mut self.lines, trace: &mut self.counters };
-        let written = self.smmu.write(offset, data, &mut env);
-        written.unwrap_or_else(|error| panic!("write of {offset:#x}: {error:?}"));
-        let mut rounds = 0;
-        while self.smmu.pending() {
-            self.smmu.poll(1 << 12, &mut env);
-            rounds += 1;
-            assert!(rounds < 1 << 12, "the device never comes to rest");
-        }
+        self.call(|smmu, env| {
+            let written = smmu.write(offset, data, env);
+            written.unwrap_or_else(|error| panic!("write of {offset:#x}: {error:?}"));
+            let mut rounds = 0;
+            while smmu.pending() {
+                smmu.poll(1 << 12, env);
+                rounds += 1;
+                assert!(rounds < 1 << 12, "the device never comes to rest");
+            }
+        });
+    }
+
+    /// Calls the device with all that it is lent.
+    pub fn call<R>(&mut self, what: impl FnOnce(&mut Smmu<N>, &mut Env<'_, Ram, Lines, Both<'_>>) -> R) -> R {
+        let mut trace = Both { counters: &mut self.counters, watch: &mut self.watch };
+        let mut env = Env { memory: &mut self.ram, interrupts: &mut self.lines, trace: &mut trace };
+        what(&mut self.smmu, &mut env)
     }
 
     /// Writes CR0 and polls CR0ACK for the whole value, as Linux does.
@@ -423,8 +471,7 @@ impl<const N: usize> Driver<N> {
 
     /// A device's access: through the caches.
     pub fn translate(&mut self, transaction: &Transaction) -> Result<Translation, Option<&'static str>> {
-        let mut env = Env { memory: &mut self.ram, interrupts: &mut self.lines, trace: &mut self.counters };
-        let done = self.smmu.translate(transaction, &mut env);
+        let done = self.call(|smmu, env| smmu.translate(transaction, env));
         done.map_err(|terminated| terminated.event.map(|event| event.name()))
     }
 

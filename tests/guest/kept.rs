@@ -64,8 +64,9 @@ pub struct Kept {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Illegal;
 
-/// What a command says about addresses.
-struct Operand {
+/// What a TLBI by address says of addresses, granule and level.
+pub(crate) struct Operand {
+    is_ipa: bool,
     start: u64,
     bytes: u128,
     grain: Option<Grain>,
@@ -190,23 +191,30 @@ impl Kept {
         !self.has.s2p || tag == vmid
     }
 
-    /// The addresses, granule and level of a TLBI by VA.
     fn operand(&self, command: Command) -> Operand {
+        Operand::of(command, &self.has, self.misaligned)
+    }
+}
+
+impl Operand {
+    /// The addresses, granule and level of a TLBI by VA or IPA.
+    pub(crate) fn of(command: Command, has: &Implemented, misaligned: Misaligned) -> Operand {
         let raw = Record(command);
-        let start = raw.get(field::ADDRESS) << 12;
+        let is_ipa = raw.get(field::OPCODE) as u8 == opcode::TLBI_S2_IPA;
+        let start = if is_ipa { raw.get(field::IPA) } else { raw.get(field::ADDRESS) } << 12;
         let tables = raw.get(field::LEAF) == 0;
         let grain = match raw.get(field::TG) {
-            _ if !self.has.ril => None,
+            _ if !has.ril => None,
             0b01 => Some(Grain::K4),
             0b10 => Some(Grain::K16),
             0b11 => Some(Grain::K64),
             _ => None,
         };
         let Some(grain) = grain else {
-            return Operand { start, bytes: 1, grain: None, ttl: 0, tables, is_aligned: true };
+            return Operand { is_ipa, start, bytes: 1, grain: None, ttl: 0, tables, is_aligned: true };
         };
         let bytes = u128::from(raw.get(field::NUM) + 1) << raw.get(field::SCALE) << grain.shift();
-        let mut ttl = effective_ttl(command, &self.has) as u32;
+        let mut ttl = effective_ttl(command, has) as u32;
         let unit = match (grain, ttl) {
             (Grain::K4, 0 | 3) => 12,
             (Grain::K16, 0 | 3) => 14,
@@ -217,26 +225,41 @@ impl Kept {
         let is_aligned = start & ((1 << unit) - 1) == 0;
         if !is_aligned {
             ttl = 0;
-            if self.misaligned == Misaligned::Nothing {
+            if misaligned == Misaligned::Nothing {
                 length = 0;
             }
         }
-        Operand { start, bytes: length, grain: Some(grain), ttl, tables, is_aligned }
+        Operand { is_ipa, start, bytes: length, grain: Some(grain), ttl, tables, is_aligned }
     }
-}
 
-impl Operand {
     fn names_entry(&self, entry: &Entry, has: &Implemented) -> bool {
-        self.grain.is_none_or(|grain| grain == entry.grain)
-            && (self.ttl == 0 || self.ttl == entry.level)
-            && self.touches(entry.base, entry.log2, has)
+        self.names_leaf(entry.grain, entry.level, entry.base, entry.log2, has)
     }
 
     fn names_table(&self, table: &Table, has: &Implemented) -> bool {
+        self.names_tables(table.grain, table.level, table.base, has)
+    }
+
+    /// Must a leaf of this shape go?
+    pub(crate) fn names_leaf(
+        &self,
+        grain: Grain,
+        level: u32,
+        base: u64,
+        log2: u32,
+        has: &Implemented,
+    ) -> bool {
+        self.grain.is_none_or(|named| named == grain)
+            && (self.ttl == 0 || self.ttl == level)
+            && self.touches(base, log2, has)
+    }
+
+    /// Must a table descriptor of this shape go?
+    pub(crate) fn names_tables(&self, grain: Grain, level: u32, base: u64, has: &Implemented) -> bool {
         self.tables
-            && self.grain.is_none_or(|grain| grain == table.grain)
-            && (self.ttl == 0 || table.level < self.ttl)
-            && self.touches(table.base, table.log2, has)
+            && self.grain.is_none_or(|named| named == grain)
+            && (self.ttl == 0 || level < self.ttl)
+            && self.touches(base, grain.level_shift(level), has)
     }
 
     /// The half that the command is about: 0 or -1, if its Address is in one.
@@ -249,7 +272,7 @@ impl Operand {
 
     /// Is any address of the command's set inside? Sets do not wrap, and do not cross from one half into the other.
     fn touches(&self, base: u64, log2: u32, has: &Implemented) -> bool {
-        if self.sign(has).is_none() || self.bytes == 0 {
+        if self.bytes == 0 || !self.is_ipa && self.sign(has).is_none() {
             return false; // nothing is required
         }
         let (from, to) = (u128::from(self.start), u128::from(self.start) + self.bytes);

@@ -18,7 +18,7 @@ pub type Cd = Record<8>;
 /// Fields of an STE, §5.2, and the usual ways to fill one.
 #[allow(missing_docs, reason = "the names are the specification's own")]
 pub mod ste {
-    use super::Ste;
+    use super::{PageTables, Ste, stage2_sl0};
     use crate::bits::{Bits, bit, bits};
 
     pub const V: Bits = bit(0, 0);
@@ -78,6 +78,18 @@ pub mod ste {
     /// Config = 101: one CD at `context`, translations tagged with `vmid`.
     pub const fn stage1(context: u64, vmid: u16) -> Ste {
         of(STAGE_1).with(S1CONTEXTPTR, context >> 6).with(S2VMID, vmid as u64)
+    }
+
+    /// The STE with its stage 2 fields: the tables, S2PS, and S2R = 1, so that faults are recorded.
+    pub const fn with_stage2(ste: Ste, vmid: u16, s2: &PageTables, ps: u64) -> Ste {
+        ste.with(S2VMID, vmid as u64)
+            .with(S2T0SZ, (64 - s2.bits) as u64)
+            .with(S2SL0, stage2_sl0(s2.grain, s2.start))
+            .with(S2TG, s2.grain.tg0())
+            .with(S2PS, ps)
+            .with(S2AA64, 1)
+            .with(S2R, 1)
+            .with(S2TTB, s2.root >> 4)
     }
 }
 
@@ -302,6 +314,17 @@ impl Grain {
 /// The start level of a stage 1 walk over `bits` of input address (tables.md §6).
 pub const fn stage1_start(grain: Grain, bits: u32) -> u32 {
     4 - (bits - grain.shift()).div_ceil(grain.stride())
+}
+
+/// STE.S2SL0 for a start level (tables.md §6); 4 KiB at level 3 needs small translation tables.
+pub const fn stage2_sl0(grain: Grain, start: u32) -> u64 {
+    match (grain, start) {
+        (Grain::K4, 0) => 0b10,
+        (Grain::K4, 1) => 0b01,
+        (Grain::K4, 2) => 0b00,
+        (Grain::K4, _) => 0b11,
+        (_, level) => 3 - level as u64,
+    }
 }
 
 /// Memory that tables are allocated from, and given back to.

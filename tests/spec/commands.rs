@@ -6,7 +6,7 @@ use smmuv3::{Features, Settings};
 use smmuv3_tests::bits::{Record, Words};
 use smmuv3_tests::commands::{self, Command, Hint, Leaf, field, opcode, plain};
 use smmuv3_tests::driver::{Boot, Driver, Outcome, RAM_BASE, STREAM_TABLE, Stopped, register, value};
-use smmuv3_tests::machine::{Machine, SID, STRICT, VMID};
+use smmuv3_tests::machine::{ASID, Machine, SID, STRICT, VMID};
 use smmuv3_tests::oracle::Access;
 use smmuv3_tests::tables::{Grain, cd, ste};
 
@@ -265,6 +265,63 @@ fn cfgi_commands_drop_the_cds_that_they_name() {
     for (name, command, expected) in rows {
         assert_eq!(after_a_new_cd(command), expected, "{name}");
     }
+}
+
+/// Three streams are bypassed, and known to the device; then their STEs become invalid. Which does `command` make it see?
+fn forgotten(command: Command) -> [bool; 3] {
+    let mut device = booted(Features::SMMUV3_2);
+    for sid in [0, 7, 255] {
+        device.install_ste(sid, &ste::of(ste::BYPASS));
+        assert_eq!(device.access(sid, 0x5000, Access::READ), Ok(0x5000));
+        device.ram.set_word(RAM_BASE + 64 * u64::from(sid), 0);
+    }
+    device.run(&[command]);
+    [0, 7, 255].map(|sid| device.access(sid, 0x5000, Access::READ) == Err(Some("C_BAD_STE")))
+}
+
+#[test]
+fn r7_cfgi_all_names_every_stream() {
+    for sid in [0, 1, 0x7fff_ffff, 0x8000_0000, 0xffff_ffff] {
+        assert_eq!(forgotten(commands::cfgi_ste_range(sid, 31)), [true; 3], "StreamID {sid:#x}");
+    }
+    assert_eq!(forgotten(commands::cfgi_ste_range(0, 30)), [true; 3], "2^31 streams from 0 on");
+    assert_eq!(forgotten(commands::cfgi_ste_range(0x8000_0000, 30)), [false; 3], "the other 2^31");
+}
+
+#[test]
+fn r8_the_low_bits_of_a_stream_range_are_ignored() {
+    for (sid, range, expected) in [
+        (6, 0, [false, true, false]),
+        (7, 0, [false, true, false]),
+        (5, 0, [false; 3]),
+        (8, 0, [false; 3]),
+        (4, 1, [false, true, false]),
+        (1, 2, [true, true, false]),
+        (0xf3, 3, [false, false, true]),
+        (0x80, 6, [false, false, true]),
+        (0x55, 7, [true; 3]),
+    ] {
+        assert_eq!(forgotten(commands::cfgi_ste_range(sid, range)), expected, "{sid:#x}, Range {range}");
+    }
+}
+
+/// Translations that were cached through a stream's configuration belong to their ASID and VMID: CFGI leaves them alone.
+#[test]
+fn e18_cfgi_ste_takes_the_contexts_along_and_leaves_translations() {
+    let mut machine = two_contexts();
+    let second: [u64; 8] = machine.driver.read_record(machine.context + 64);
+    machine.driver.write_record(machine.context, &second);
+    assert_eq!(machine.read(0x5000), Ok(0x9000), "the CD is cached");
+    machine.run(commands::cfgi_ste(SID, Leaf::Only));
+    assert_eq!(machine.read(0x5000), Ok(0xa000), "a new CD, with another ASID");
+    // Back to the first ASID, whose tables have become empty: its translation is still there.
+    machine.set_cd(
+        cd::of(ASID, 5).with(cd::EPD0, 0).with(cd::T0SZ, 16).with(cd::TTB0, (RAM_BASE + 0x8_0000) >> 4),
+    );
+    machine.run(commands::cfgi_ste(SID, Leaf::Only));
+    assert_eq!(machine.read(0x5000), Ok(0x9000), "CFGI does not touch the IOTLB");
+    machine.run(commands::tlbi_nh_asid(VMID, ASID));
+    assert_eq!(machine.read(0x5000), Err(Some("F_TRANSLATION")));
 }
 
 /// The page 0x5000 is 0x9000 through the CD in use, and 0xa000 through the one behind it, which has another ASID.

@@ -75,6 +75,28 @@ fn c_bad_cd_rows() {
 
 const TRANSLATION: Outcome = Err(Some("F_TRANSLATION"));
 
+/// Bit 31 of dword 0, written without the table of fields.
+#[test]
+fn b6_v_is_bit_31() {
+    let with = |bits: u64| {
+        ask(V3_2, |cd| {
+            smmuv3_tests::bits::Record([
+                cd.0[0] & !(0b11 << 30) | bits << 30,
+                cd.0[1],
+                cd.0[2],
+                cd.0[3],
+                0,
+                0,
+                0,
+                0,
+            ])
+        })
+    };
+    assert_eq!(with(0b00), BAD);
+    assert_eq!(with(0b01), BAD, "bit 30 is EPD1");
+    assert_eq!(with(0b11), GOOD);
+}
+
 #[test]
 fn b6_v_is_bit_31_and_bit_30_is_epd1() {
     for (bits_31_30, expected) in [(0b00, BAD), (0b01, BAD), (0b11, GOOD)] {

@@ -28,6 +28,25 @@ fn an_error_toggles_once_and_each_acknowledgement_allows_the_next() {
     assert_eq!(device.lines.gerror, 3);
 }
 
+/// registers.md §7: the SMMU activates by a toggle, and does nothing if the error is already active.
+#[test]
+fn an_active_error_is_not_toggled_again() {
+    let mut device = booted();
+    let (bad, active) = (commands::sync_with(1, 0x1000, 7), 1 << 4); // no memory there: MSI_CMDQ_ABT_ERR
+    for _ in 0..3 {
+        device.run(&[bad]);
+        assert_eq!(device.read32(register::GERROR), active);
+    }
+    assert_eq!(device.lines.gerror, 1, "one activation, one interrupt");
+    device.write32(register::GERRORN, active);
+    assert_eq!(device.read32(register::GERROR), active, "an acknowledgement changes GERRORN alone");
+    for _ in 0..2 {
+        device.run(&[bad]);
+        assert_eq!(device.read32(register::GERROR), 0, "active again: the bits differ");
+    }
+    assert_eq!(device.lines.gerror, 2);
+}
+
 #[test]
 fn disabling_the_command_queue_does_not_acknowledge() {
     let mut device = booted();

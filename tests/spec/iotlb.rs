@@ -5,7 +5,7 @@
 use smmuv3::{Features, Settings};
 use smmuv3_tests::bits::Words;
 use smmuv3_tests::commands::{self, Hint, Leaf};
-use smmuv3_tests::driver::Driver;
+use smmuv3_tests::driver::{Boot, Driver};
 use smmuv3_tests::machine::{ASID, Machine, SID, STRICT, VMID, nh_va};
 use smmuv3_tests::oracle::Access;
 use smmuv3_tests::tables::{Grain, PageTables, cd, descriptor, ste};
@@ -50,6 +50,98 @@ fn e16_a_full_iotlb_replaces_one_entry() {
     machine.cache_and_unmap(&pages, 12);
     let left = pages.iter().filter(|&&page| machine.is_cached(page)).count();
     assert!((192..=256).contains(&left), "{left} of 257 pages are left in 64 x 4 entries");
+}
+
+/// The core's own promise: of a full set, what was used longest ago goes.
+#[test]
+fn replacement_takes_the_least_recently_used() {
+    let mut settings = Settings::new(1, 4);
+    settings.walk_cache = false;
+    let mut machine = Machine::new(Features::SMMUV3_2, settings, Grain::K4);
+    machine.cache_and_unmap(&[0x1000, 0x2000, 0x3000, 0x4000], 12);
+    assert!(machine.is_cached(0x1000));
+    machine.cache_and_unmap(&[0x5000], 12);
+    let left = [0x1000, 0x2000, 0x3000, 0x4000, 0x5000].map(|page| machine.is_cached(page));
+    assert_eq!(left, [true, false, true, true, true]);
+}
+
+/// APTable, UXNTable and PXNTable of a table hold for what is found through the walk cache.
+#[test]
+fn the_limits_of_tables_are_cached_with_them() {
+    let rows = [
+        ("APTable", descriptor::APTABLE, 0b10, Access::WRITE),
+        ("APTable[0]", descriptor::APTABLE, 0b01, Access::READ),
+        ("UXNTable", descriptor::UXNTABLE, 1, Access { instruction: true, ..Access::READ }),
+        ("PXNTable", descriptor::PXNTABLE, 1, Access { instruction: true, privileged: true, ..Access::READ }),
+    ];
+    let reader = Access { privileged: true, ..Access::READ };
+    for (name, field, value, access) in rows {
+        let mut machine = Machine::usual();
+        machine.tables.table_attributes = machine.tables.table_attributes.with(field, value);
+        // AP = 11 with both XN clear where it is about execution; otherwise all may read and write.
+        let ap = if access.instruction { 0b11 } else { 0b01 };
+        let leaf =
+            descriptor::S1_RW.with(descriptor::AP, ap).with(descriptor::UXN, 0).with(descriptor::PXN, 0);
+        machine.map_as(0x5000, 0x9000, 12, leaf);
+        machine.map_as(0x6000, 0xa000, 12, leaf);
+        assert_eq!(machine.driver.access(SID, 0x5000, reader), Ok(0x9000), "{name}: the tables are cached");
+        assert_eq!(machine.driver.access(SID, 0x6000, access), Err(Some("F_PERMISSION")), "{name}");
+    }
+}
+
+/// commands.md §5: what is cached of a stream in NS-EL2, or in NS-EL2-E2H with ASID 9; a page and a global page.
+#[test]
+fn el2_commands_drop_their_scope_and_no_more() {
+    let va = |asid, va| commands::tlbi_el2_va(asid, va, Leaf::Only, Hint::NONE);
+    let vaa = |va| commands::tlbi_el2_vaa(va, Leaf::Only, Hint::NONE);
+    // The command; what is left of (page, global page) with E2H = 0, and with E2H = 1.
+    let rows = [
+        ("EL2_ALL", commands::tlbi_el2_all(), [(false, false), (false, false)]),
+        ("EL2_ASID", commands::tlbi_el2_asid(ASID), [(true, true), (false, true)]),
+        ("EL2_ASID, another", commands::tlbi_el2_asid(ASID + 1), [(true, true), (true, true)]),
+        ("EL2_VA", va(ASID, PAGE), [(false, true), (false, true)]),
+        ("EL2_VA, another ASID", va(ASID + 1, PAGE), [(false, true), (true, true)]),
+        ("EL2_VA of a global page, another ASID", va(ASID + 1, GLOBAL), [(true, false), (true, false)]),
+        ("EL2_VAA", vaa(PAGE), [(false, true), (false, true)]),
+        ("NH_ALL", commands::tlbi_nh_all(0), [(true, true), (true, true)]),
+        ("NH_ASID", commands::tlbi_nh_asid(0, ASID), [(true, true), (true, true)]),
+        ("NH_VA", commands::tlbi_nh_va(0, ASID, PAGE, Leaf::Only, Hint::NONE), [(true, true), (true, true)]),
+        ("NH_VAA", commands::tlbi_nh_vaa(0, PAGE, Leaf::Only, Hint::NONE), [(true, true), (true, true)]),
+        ("S12_VMALL", commands::tlbi_s12_vmall(0), [(true, true), (true, true)]),
+        ("NSNH_ALL", commands::tlbi_nsnh_all(), [(true, true), (true, true)]),
+    ];
+    for (name, command, expected) in rows {
+        for (e2h, expected) in (0..).zip(expected) {
+            let mut machine = Machine::usual();
+            machine.driver.boot(Boot { cr2: e2h, ..Boot::USUAL });
+            machine.set_ste(&ste::stage1(machine.context, 0).with(ste::STRW, 0b10));
+            machine.cache_and_unmap(&[PAGE], 12);
+            machine.map_as(GLOBAL, GLOBAL, 12, descriptor::S1_RW.with(descriptor::NG, 0));
+            assert_eq!(machine.read(GLOBAL), Ok(GLOBAL));
+            machine.unmap(GLOBAL);
+            machine.run(command);
+            let left = (machine.is_cached(PAGE), machine.is_cached(GLOBAL));
+            assert_eq!(left, expected, "{name}, E2H {e2h}");
+        }
+    }
+}
+
+/// commands.md §5: global entries match the same ASET alone; commands do not look at it.
+#[test]
+fn aset_keeps_global_entries_apart() {
+    let mut machine = Machine::usual();
+    let global = descriptor::S1_RW.with(descriptor::NG, 0);
+    machine.map_as(PAGE, PAGE, 12, global);
+    assert_eq!(machine.read(PAGE), Ok(PAGE));
+    machine.unmap(PAGE);
+    machine.set_cd(machine.cd.with(cd::ASET, 1));
+    assert!(!machine.is_cached(PAGE), "found by ASET 0 alone");
+    machine.set_cd(machine.cd.with(cd::ASET, 0));
+    assert!(machine.is_cached(PAGE));
+    machine.set_cd(machine.cd.with(cd::ASET, 1));
+    machine.cache_and_unmap(&[0x7000], 12);
+    machine.run(nh_va(0x7000, Hint::NONE));
+    assert!(!machine.is_cached(0x7000), "commands name both sets of ASIDs");
 }
 
 #[test]

@@ -225,3 +225,20 @@ fn natural_devices_drop_at_least_as_much() {
         }
     }
 }
+
+/// commands.md §4: an Address that is not aligned as its TTL asks makes the range UNPREDICTABLE. A device that is free to drop
+/// more then rounds the range outwards, and takes no level from the hint.
+#[test]
+fn natural_devices_drop_around_a_misaligned_address() {
+    for (va, hint) in [
+        (0x20_5000, Hint { num: 0, scale: 0, ttl: 2, tg: 1 }),
+        (0x20_5000, Hint { num: 0, scale: 9, ttl: 2, tg: 1 }),
+        (0x20_5000, Hint { num: 0, scale: 0, ttl: 1, tg: 1 }),
+    ] {
+        let mut machine = Machine::new(Features::SMMUV3_2, Settings::new(64, 4), Grain::K4);
+        let pages = [0x20_0000, 0x20_5000, 0x20_6000, 0x3f_f000];
+        machine.cache_and_unmap(&pages, 12);
+        machine.run(nh_va(va, hint));
+        assert_eq!(pages.map(|page| machine.is_cached(page)), [false; 4], "{hint:?}");
+    }
+}

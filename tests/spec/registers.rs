@@ -180,16 +180,27 @@ fn b12_guarded_registers_ignore_writes_while_enabled() {
     }
 }
 
+/// registers.md §6: each source by its own enable, and by no other.
 #[test]
 fn interrupt_configuration_is_guarded_by_its_enable() {
-    let mut device = device(Features::SMMUV3_2);
-    device.write32(register::IRQ_CTRL, value::GERROR_IRQEN);
-    device.write64(register::GERROR_IRQ_CFG0, 0x1000);
-    device.write32(register::GERROR_IRQ_CFG1, 7);
-    device.write64(register::EVENTQ_IRQ_CFG0, 0x2000);
-    assert_eq!(device.read64(register::GERROR_IRQ_CFG0), 0);
-    assert_eq!(device.read32(register::GERROR_IRQ_CFG1), 0);
-    assert_eq!(device.read64(register::EVENTQ_IRQ_CFG0), 0x2000);
+    let gerror = (register::GERROR_IRQ_CFG0, register::GERROR_IRQ_CFG1, register::GERROR_IRQ_CFG2);
+    let eventq = (register::EVENTQ_IRQ_CFG0, register::EVENTQ_IRQ_CFG1, register::EVENTQ_IRQ_CFG2);
+    for (enable, guarded, free) in
+        [(value::GERROR_IRQEN, gerror, eventq), (value::EVENTQ_IRQEN, eventq, gerror)]
+    {
+        let mut device = device(Features::SMMUV3_2);
+        device.write32(register::IRQ_CTRL, enable);
+        for ((cfg0, cfg1, cfg2), expected) in [(guarded, (0, 0, 0)), (free, (0x1000, 7, 0x3f))] {
+            device.write64(cfg0, 0x1000);
+            device.write32(cfg1, 7);
+            device.write32(cfg2, 0x3f);
+            let found = (device.read64(cfg0), device.read32(cfg1), device.read32(cfg2));
+            assert_eq!(found, expected, "{cfg0:#x} with IRQ_CTRL {enable}");
+        }
+        device.write32(register::IRQ_CTRL, 0);
+        device.write64(guarded.0, 0x2000);
+        assert_eq!(device.read64(guarded.0), 0x2000, "writable again");
+    }
 }
 
 #[test]

@@ -230,17 +230,17 @@ pub(crate) fn panels(history: &History, frame: &Frame, question: Option<&Questio
 
 fn registers(world: &World) -> Vec<Register> {
     let values = world.smmu.registers();
-    registers::SHOWN
-        .iter()
+    registers::shown()
+        .into_iter()
         .map(|(id, rows)| {
             let row = id.row();
             Register {
                 name: row.name,
                 offset: row.offset,
                 width: row.width,
-                value: hex(values.get(*id)),
+                value: hex(values.get(id)),
                 writable: row.kind == Access::ReadWrite,
-                fields: fields(rows, &[values.get(*id)]),
+                fields: fields(&rows, &[values.get(id)]),
             }
         })
         .collect()
@@ -549,6 +549,7 @@ struct Predicate {
 
 pub(crate) fn why(world: &World, slot: u32, question: Option<&Question>) -> Option<Why> {
     let (_, entry) = world.smmu.iotlb().entries().find(|(at, _)| *at == Some(slot as usize))?;
+    let entry = &entry;
     let known = truth(world, entry);
     let state = staleness(world, entry);
     let is_stale = state == stale::MOVED || state == stale::GONE;

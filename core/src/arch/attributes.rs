@@ -20,11 +20,13 @@ pub struct Attributes {
 /// A memory type, as a canonical `MAIR` byte.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct MemoryType(u8);
 
 /// A shareability domain, in the encoding of `SH`; 0b01 is reserved and taken as Non-shareable.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub enum Shareability {
     /// 0b00: Non-shareable.
     #[default]
@@ -66,6 +68,12 @@ impl MemoryType {
             (_, 0b00) => Self::DEVICE_NGNRNE,
             (outer, inner) => Self(cacheability(outer) << 4 | cacheability(inner)),
         }
+    }
+
+    /// The type whose canonical byte this is.
+    #[inline]
+    pub(crate) const fn from_canonical(byte: u8) -> Self {
+        Self(byte)
     }
 
     /// The canonical `MAIR` byte.
@@ -115,6 +123,24 @@ impl MemoryType {
             0b111 => self,
             _ => Self::DEVICE_NGNRNE,
         }
+    }
+
+    /// The same type with the hints of `incoming` taken into account, inner and outer separately: what one of both does not
+    /// allocate is not allocated, and what one calls transient is (§13.4.2). A type that is not cacheable has no hints.
+    #[must_use]
+    pub fn hinted_by(self, incoming: Self) -> Self {
+        if self.is_device() || incoming.is_device() {
+            return self;
+        }
+        let nibble = |own: u8, other: u8| match (kind(own), kind(other)) {
+            (Cache::None, _) | (_, Cache::None) => own,
+            (cache, _) => {
+                let allocate = own & other & ALLOCATE;
+                let transient = (own & other) >> 3 == 0;
+                encode(cache, transient && allocate != 0, allocate)
+            }
+        };
+        Self(nibble(self.0 >> 4, incoming.0 >> 4) << 4 | nibble(self.0 & 0xf, incoming.0 & 0xf))
     }
 
     /// The same type with the allocation hints of `ALLOCCFG[2:0]` (R, W, T), if it is cacheable.

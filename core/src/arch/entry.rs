@@ -53,6 +53,8 @@ impl Rights {
     pub const UW: u8 = 1 << 4;
     /// Unprivileged execute.
     pub const UX: u8 = 1 << 5;
+    /// Each unprivileged right is the privileged one, shifted by this.
+    pub const UNPRIVILEGED_SHIFT: u32 = 3;
     /// Everything: a stage that is bypassed.
     pub const ALL: Self = Self(0x3f);
 
@@ -99,7 +101,7 @@ pub struct Entry {
     /// The memory type of both stages combined; without stage 1 the transaction's own has yet to be combined with that
     /// of `memory_s2`.
     pub memory: MemoryType,
-    /// Likewise the shareability.
+    /// Likewise the shareability; Device and Non-cacheable are Outer Shareable already.
     pub sh: Shareability,
     /// Stage 2's `MemAttr[3:0]`.
     pub memory_s2: u8,

@@ -5,6 +5,7 @@ use super::addr::{Ipa, Pa, Stage};
 /// What was being accessed when translation failed (`CLASS` of an event record).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub enum Class {
     /// 0b00: a context descriptor, or the L1CD that leads to it.
     Cd,
@@ -17,6 +18,7 @@ pub enum Class {
 /// Where a translation fault happened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Place {
     /// The stage that failed.
     pub stage: Stage,
@@ -34,6 +36,7 @@ impl Place {
 /// A failed transaction: configuration errors in the order of §7.3.22, then translation faults.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub enum Fault {
     /// C_BAD_STREAMID: the StreamID is out of range, or its L1STD is invalid.
     BadStreamId,
@@ -72,6 +75,7 @@ pub enum Fault {
 /// What a permission fault has to tell beside its place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Denied {
     /// `RnW` of the record: for an atomic access, whether only the read was denied (§13.1.1).
     pub read: bool,

@@ -19,6 +19,7 @@ pub const MAX_ECMDQS: usize = 16;
 /// The architecture version that `AIDR` shows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub enum Version {
     /// SMMUv3.0.
     V3_0,
@@ -33,6 +34,7 @@ pub enum Version {
 /// `IDR0.TTENDIAN`: the byte order of translation tables.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub enum TtEndian {
     /// 0b00: `CD.ENDI` and `STE.S2ENDI` choose.
     Mixed,
@@ -45,6 +47,7 @@ pub enum TtEndian {
 /// `IDR0.STALL_MODEL`: whether a faulting transaction may wait for software.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub enum StallModel {
     /// 0b00: `CD.S` and `STE.S2S` choose.
     StallOrTerminate,
@@ -57,6 +60,7 @@ pub enum StallModel {
 /// What STRTAB_BASE and STRTAB_BASE_CFG hold where they are fixed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct TablesPreset {
     /// STRTAB_BASE.
     pub base: u64,
@@ -67,6 +71,7 @@ pub struct TablesPreset {
 /// What CMDQ_BASE, EVENTQ_BASE and PRIQ_BASE hold where they are fixed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct QueuesPreset {
     /// CMDQ_BASE.
     pub command: u64,
@@ -79,6 +84,7 @@ pub struct QueuesPreset {
 /// `IDR6`: how many enhanced command queues there are (SMMUv3.3).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Ecmdqs {
     /// `CMDQ_CONTROL_PAGE_LOG2NUMP`: log2 of the control pages.
     pub log2_pages: u8,
@@ -89,6 +95,7 @@ pub struct Ecmdqs {
 /// What an SMMU implements. See the module.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Features {
     /// `AIDR`: the architecture version.
     pub version: Version,

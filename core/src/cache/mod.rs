@@ -5,7 +5,9 @@
 
 pub mod config;
 pub mod iotlb;
+mod packed;
 pub mod scope;
+mod spaces;
 #[cfg(feature = "alloc")]
 mod unbounded;
 pub mod walk_cache;

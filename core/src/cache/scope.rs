@@ -252,6 +252,12 @@ impl Scope {
         }
     }
 
+    /// Whether every predicate that a space answers for all its entries holds.
+    #[inline]
+    pub(super) fn names_space(&self, space: &Space, global: bool) -> bool {
+        self.judge_space(space, global).verdict() == Verdict::Drop
+    }
+
     /// The predicates that leaves and tables share: regime, stage, VMID, ASID.
     #[inline]
     fn judge_space(&self, space: &Space, global: bool) -> Judgement {

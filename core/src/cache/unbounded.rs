@@ -7,72 +7,109 @@ use core::hash::{BuildHasherDefault, Hasher};
 
 use hashbrown::HashMap;
 
-use super::iotlb::{Effect, Key};
-use super::scope::{Scope, Verdict};
-use crate::arch::entry::Entry;
+use super::iotlb::{Effect, Invalidation};
+use super::scope::Verdict;
+use super::spaces::{has_asid, key};
+use crate::arch::addr::align_down;
+use crate::arch::entry::{Entry, Space};
+use crate::arch::id::Asid;
 use crate::env::trace::{Step, Trace};
-use crate::format::command::Command;
+
+/// What an entry is found by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Key {
+    space: Space,
+    global: bool,
+    input: u64,
+    log2_size: u8,
+}
+
+impl Key {
+    pub(super) fn of(entry: &Entry) -> Self {
+        let (space, global) = key(entry);
+        Self { space, global, input: entry.input, log2_size: entry.log2_size }
+    }
+}
 
 #[derive(Clone, Debug)]
 pub(super) struct Unbounded {
     entries: HashMap<Key, Entry, BuildHasherDefault<Mix>>,
+    /// Sizes that were ever kept since the last time that nothing was.
+    sizes: u64,
 }
 
 impl Unbounded {
     pub(super) const fn new() -> Self {
-        Self { entries: HashMap::with_hasher(BuildHasherDefault::new()) }
+        Self { entries: HashMap::with_hasher(BuildHasherDefault::new()), sizes: 0 }
     }
 
     pub(super) fn entries(&self) -> impl Iterator<Item = &Entry> {
         self.entries.values()
     }
 
+    pub(super) fn len(&self) -> u32 {
+        self.entries.len() as u32
+    }
+
     pub(super) fn clear(&mut self) {
         self.entries.clear();
+        self.sizes = 0;
     }
 
-    pub(super) fn get(&self, key: Key) -> Option<&Entry> {
-        self.entries.get(&key)
+    pub(super) fn find(&self, space: &Space, address: u64) -> Option<&Entry> {
+        let shared = Space { asid: Asid(0), ..*space };
+        let spaces = [(*space, false), (shared, true)];
+        let spaces = spaces.into_iter().filter(|(_, global)| !global || has_asid(space));
+        spaces
+            .flat_map(|(space, global)| {
+                (12..64).filter(|size| self.sizes >> size & 1 != 0).map(move |size: u8| Key {
+                    space,
+                    global,
+                    input: align_down(address, size.into()),
+                    log2_size: size,
+                })
+            })
+            .find_map(|key| self.entries.get(&key))
     }
 
-    pub(super) fn insert(&mut self, key: Key, entry: Entry) {
-        self.entries.insert(key, entry);
+    pub(super) fn insert(&mut self, entry: Entry) {
+        self.sizes |= 1 << entry.log2_size;
+        self.entries.insert(Key::of(&entry), entry);
     }
 
-    pub(super) fn remove(&mut self, key: Key) -> Option<Entry> {
-        self.entries.remove(&key)
+    pub(super) fn remove(&mut self, key: Key) {
+        self.entries.remove(&key);
     }
 
-    /// Drops what `scope` names and tells `dropped` of each.
+    /// Drops what is named.
     pub(super) fn invalidate<T: Trace + ?Sized>(
         &mut self,
-        scope: &Scope,
-        letter: &Scope,
-        by: &Command,
+        what: &Invalidation<'_>,
         effect: &mut Effect,
         trace: &mut T,
-        mut dropped: impl FnMut(Key, &Entry),
     ) {
-        self.entries.retain(|key, entry| {
+        self.entries.retain(|_, entry| {
             effect.scanned += 1;
-            match scope.verdict(entry) {
+            match what.scope.verdict(entry) {
                 Verdict::Drop => {
-                    let needed = letter.verdict(entry) == Verdict::Drop;
-                    trace.step(&Step::Drop { by: *by, entry: *entry, needed });
-                    dropped(*key, entry);
+                    let needed = what.letter.verdict(entry) == Verdict::Drop;
+                    trace.step(&Step::Drop { by: *what.by, entry: *entry, needed });
                     effect.dropped += 1;
                     false
                 }
                 Verdict::Spare(reason) => {
-                    trace.step(&Step::Spare { by: *by, entry: *entry, reason });
+                    trace.step(&Step::Spare { by: *what.by, entry: *entry, reason });
                     true
                 }
             }
         });
+        if self.entries.is_empty() {
+            self.sizes = 0;
+        }
     }
 }
 
-/// A multiply-and-fold hash over the two words of a key.
+/// A multiply-and-fold hash.
 #[derive(Clone, Debug, Default)]
 struct Mix(u64);
 

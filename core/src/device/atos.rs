@@ -15,7 +15,7 @@ use crate::format::regs::{Reg, atos, cr0};
 use crate::format::ste::{Ste, Stream};
 use crate::walk::permission::{Access, Demand};
 use crate::walk::structures::StreamTable;
-use crate::walk::{Forget, Keep, Walk, second_memory};
+use crate::walk::{Inhibit, Keep, Walk, second_memory};
 
 const INV_REQ: u64 = 0xff;
 const INV_STAGE: u64 = 0xfe;
@@ -85,7 +85,7 @@ impl<const N: usize> Smmu<N> {
         let table = self.registers.stream_table(&self.features);
         let e2h = self.control().e2h;
         let result = if atos::HTTUI.get(addr) != 0 {
-            answer(&self.features, &table, e2h, &request, &mut Forget, host)
+            answer(&self.features, &table, e2h, &request, &mut Inhibit, host)
         } else {
             answer(&self.features, &table, e2h, &request, &mut self.caches, host)
         };
@@ -132,9 +132,13 @@ fn answer<H: Memory + Trace + ?Sized, K: Keep>(
     let mut log2_size = None;
     if first {
         let one = walk.first_stage(stream, request.stream, substream, input).map_err(refuse)?;
-        let Some((entry, at)) = one else { return Err(Refused::code(INV_STAGE)) };
-        (memory, sh, log2_size) = (entry.memory, entry.sh, Some(entry.log2_size));
-        input = entry.ipa.0 + (at - entry.input);
+        // Where S1DSS bypasses stage 1, it is the identity.
+        if let Some((entry, at)) = one {
+            (memory, sh, log2_size) = (entry.memory, entry.sh, Some(entry.log2_size));
+            input = entry.ipa.0 + (at - entry.input);
+        } else if input > low_mask(features.ias_bits()) {
+            return Err(Refused::code(EventKind::AddrSize as u64));
+        }
     }
     if let Some(s2) = stream.s2.as_ref().filter(|_| second) {
         if !first && input > low_mask(features.ias_bits()) {
@@ -142,8 +146,9 @@ fn answer<H: Memory + Trace + ?Sized, K: Keep>(
         }
         let space = second_space_of(stream);
         let entry: Entry = walk.stage2(s2, &space, Ipa(input), Class::In).map_err(refuse)?;
+        sh = sh.of(memory);
         memory = second_memory(memory, entry.memory_s2, s2);
-        sh = if first { sh.combine(entry.sh) } else { entry.sh };
+        sh = if log2_size.is_some() { sh.combine(entry.sh) } else { entry.sh };
         log2_size = Some(log2_size.unwrap_or(entry.log2_size).min(entry.log2_size));
         input = entry.output.0 + (input - entry.input);
     }

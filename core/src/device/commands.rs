@@ -3,13 +3,50 @@
 use super::queue::Queue;
 use super::{Behaviour, Smmu};
 use crate::arch::addr::{Pa, low_mask};
+use crate::arch::id::{StreamId, SubstreamId};
+use crate::cache::iotlb::Invalidation;
 use crate::cache::scope::Scope;
 use crate::env::Host;
 use crate::env::interrupt::Interrupt;
-use crate::env::memory::read_words;
+use crate::env::memory::{Abort, Memory};
 use crate::env::trace::{AtcCompletion, CommandError, Step};
-use crate::format::command::{Command, Signal};
+use crate::format::command::{AtcInvalidation, COMMAND_BYTES, Command, Signal};
 use crate::format::regs::{Reg, cr0, cr2, gerror, queue_index};
+
+/// Commands that one read of memory brings at most.
+const BULK: usize = 16;
+
+/// Up to `count` commands from `position` on, which lie one behind the other: in one read where memory answers for all,
+/// otherwise as many as it answers for one by one.
+fn fetch<'a, M: Memory + ?Sized>(
+    queue: &Queue,
+    position: u32,
+    count: usize,
+    bulk: &'a mut [[u64; 2]; BULK],
+    memory: &M,
+) -> &'a [[u64; 2]] {
+    let address = queue.entry(position);
+    let count = count.min(BULK);
+    let mut bytes = [[0; 16]; BULK];
+    let mut read = 0;
+    if let Some(all) = bytes.get_mut(..count)
+        && memory.read(address, all.as_flattened_mut()).is_ok()
+    {
+        read = count;
+    } else {
+        for (n, entry) in bytes.iter_mut().take(count).enumerate() {
+            if memory.read(address.offset(COMMAND_BYTES * n as u64), entry).is_err() {
+                break;
+            }
+            read += 1;
+        }
+    }
+    for (words, bytes) in bulk.iter_mut().zip(&bytes).take(read) {
+        let both = u128::from_le_bytes(*bytes);
+        *words = [both as u64, (both >> 64) as u64];
+    }
+    bulk.get(..read).unwrap_or(&[])
+}
 
 /// Which command queue. A CMD_SYNC waits for the commands of its own queue alone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,16 +84,18 @@ impl<const N: usize> Smmu<N> {
 
     /// Reads and executes at most `budget` commands, and says how many it read, one that stops its queue included.
     pub fn poll<H: Host + ?Sized>(&mut self, budget: u32, host: &mut H) -> u32 {
-        for read in 0..budget {
+        let mut read = 0;
+        while read < budget {
             if self.legacy_pending() {
-                self.consume_legacy(host);
+                read += self.consume_legacy(budget - read, host);
             } else if let Some(index) = self.ecmdq_pending() {
                 self.consume_enhanced(index, host);
+                read += 1;
             } else {
-                return read;
+                break;
             }
         }
-        budget
+        read
     }
 
     /// What a register write that may start consumption does.
@@ -64,21 +103,44 @@ impl<const N: usize> Smmu<N> {
         self.poll(self.settings.commands_per_write, host);
     }
 
-    /// Consumes one command of CMDQ, or stops at it with an error.
-    fn consume_legacy<H: Host + ?Sized>(&mut self, host: &mut H) {
+    /// Consumes commands of CMDQ up to the end of the ring, or to the one at which it stops with an error: at most `budget`,
+    /// and as many as one read of memory brings. Says how many that were, at least 1.
+    fn consume_legacy<H: Host + ?Sized>(&mut self, budget: u32, host: &mut H) -> u32 {
         let queue = self.registers.command_queue(&self.features);
-        let (prod, cons) = (self.registers.position(Reg::CmdqProd), self.registers.position(Reg::CmdqCons));
-        match self.run_one(Source::Legacy, &queue, cons, host) {
-            Ok(command) => {
-                self.registers.put(Reg::CmdqCons, queue_index::POSITION, queue.next(cons).into());
-                self.passed(&command, queue.is_full(prod, cons), host);
-            }
-            Err(error) => {
-                // ERR is set before GERROR tells of it.
-                self.registers.put(Reg::CmdqCons, queue_index::ERR, error_code(error).into());
-                self.raise(gerror::CMDQ_ERR, host);
+        let (prod, mut cons) =
+            (self.registers.position(Reg::CmdqProd), self.registers.position(Reg::CmdqCons));
+        let ready = queue.len(prod, cons).unwrap_or(0).min(queue.contiguous(cons)).min(budget);
+        let mut bulk = [[0; 2]; BULK];
+        let fetched = fetch(&queue, cons, ready as usize, &mut bulk, host);
+        let mut read = 0;
+        let mut was_full = queue.is_full(prod, cons);
+        for words in fetched {
+            read += 1;
+            match self.run_one(Source::Legacy, &queue, cons, Ok(*words), host) {
+                Ok(command) => {
+                    cons = queue.next(cons);
+                    self.registers.put(Reg::CmdqCons, queue_index::POSITION, cons.into());
+                    self.passed(&command, was_full, host);
+                    was_full = false;
+                }
+                Err(error) => {
+                    self.stop(error, host);
+                    return read;
+                }
             }
         }
+        if read == 0 {
+            host.step(&Step::CommandError(CommandError::Abort));
+            self.stop(CommandError::Abort, host);
+            read = 1;
+        }
+        read
+    }
+
+    /// ERR is set before GERROR tells of it; CONS stays at the command.
+    fn stop<H: Host + ?Sized>(&mut self, error: CommandError, host: &mut H) {
+        self.registers.put(Reg::CmdqCons, queue_index::ERR, error_code(error).into());
+        self.raise(gerror::CMDQ_ERR, host);
     }
 
     /// Reads and executes the command at `position`. It is read anew every time, since software may have replaced one
@@ -88,17 +150,21 @@ impl<const N: usize> Smmu<N> {
         source: Source,
         queue: &Queue,
         position: u32,
+        words: Result<[u64; 2], Abort>,
         host: &mut H,
     ) -> Result<Command, CommandError> {
-        let address = queue.entry(position);
         let refuse = |error: CommandError, host: &mut H| {
             host.step(&Step::CommandError(error));
             Err(error)
         };
-        let Ok(words) = read_words::<2, _>(host, address) else {
+        let Ok(words) = words else {
             return refuse(CommandError::Abort, host);
         };
-        host.step(&Step::CommandFetch { index: queue.index(position), address, words });
+        host.step(&Step::CommandFetch {
+            index: queue.index(position),
+            address: queue.entry(position),
+            words,
+        });
         let Ok(command) = Command::decode(words, &self.features) else {
             return refuse(CommandError::Illegal, host);
         };
@@ -130,6 +196,7 @@ impl<const N: usize> Smmu<N> {
 
     fn execute<H: Host + ?Sized>(&mut self, source: Source, command: &Command, host: &mut H) {
         if let Some(letter) = self.scope(command) {
+            self.stalls.touch();
             return self.invalidate(&letter, command, host);
         }
         let enabled = self.registers.is_set(Reg::Cr0, cr0::SMMUEN);
@@ -137,7 +204,16 @@ impl<const N: usize> Smmu<N> {
             Command::CfgiSte { .. }
             | Command::CfgiSteRange { .. }
             | Command::CfgiCd { .. }
-            | Command::CfgiCdAll { .. } => self.caches.config.invalidate(command, host),
+            | Command::CfgiCdAll { .. } => {
+                self.stalls.touch();
+                self.recents.clear();
+                self.caches.config.invalidate(command, host);
+            }
+            // A completed invalidation leaves no event of what it invalidated to come.
+            Command::Sync(_) => self.stalls.retry_unrecorded(),
+            Command::AtcInv(AtcInvalidation { stream, substream, .. })
+            | Command::PriResp { stream, substream, .. }
+                if !self.exists(stream, substream) => {}
             Command::AtcInv(invalidation) if enabled => {
                 let timed_out = host.invalidate_atc(&invalidation) == AtcCompletion::TimedOut;
                 *self.atc_timed_out(source) |= timed_out;
@@ -149,15 +225,22 @@ impl<const N: usize> Smmu<N> {
                 self.stalls.resume(stream, stag, action, &self.features);
             }
             Command::StallTerm { stream } => self.stalls.terminate(stream),
-            // Prefetching is optional, and every earlier command has completed when CMD_SYNC is reached.
+            // Prefetching is optional.
             _ => {}
         }
+    }
+
+    /// Whether a StreamID and SubstreamID are within the sizes of IDR1; commands for others have no effect.
+    fn exists(&self, stream: StreamId, substream: Option<SubstreamId>) -> bool {
+        let ssid = substream.map_or(0, |ssid| u64::from(ssid.0));
+        u64::from(stream.0) <= low_mask(self.features.sidsize.into())
+            && ssid <= low_mask(self.features.ssidsize.into())
     }
 
     /// Applies a TLBI to every cache in one pass each.
     fn invalidate<H: Host + ?Sized>(&mut self, letter: &Scope, command: &Command, host: &mut H) {
         let scope = self.applied(letter);
-        let effect = self.caches.iotlb.invalidate(&scope, letter, command, host);
+        let effect = self.caches.iotlb.invalidate(&Invalidation { scope: &scope, letter, by: command }, host);
         self.caches.tables.invalidate(&scope, command, host);
         host.step(&Step::Invalidated { by: *command, scanned: effect.scanned, dropped: effect.dropped });
     }

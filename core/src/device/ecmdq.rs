@@ -10,6 +10,7 @@ use crate::arch::addr::low_mask;
 use crate::arch::bits::Field;
 use crate::arch::features::MAX_ECMDQS;
 use crate::env::Host;
+use crate::env::memory::read_words;
 use crate::format::command::COMMAND_BYTES;
 use crate::format::regs::{PAGE_BYTES, gerror, queue_base};
 
@@ -35,6 +36,7 @@ mod field {
 
 /// One interface.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 struct Ecmdq {
     base: u64,
     prod: u32,
@@ -44,6 +46,7 @@ struct Ecmdq {
 
 /// All interfaces; those beyond `IDR6` are never reached.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub(super) struct Ecmdqs {
     queues: [Ecmdq; MAX_ECMDQS],
     /// For a queue that does not exist.
@@ -167,7 +170,8 @@ impl<const N: usize> Smmu<N> {
         let Some(&queue) = self.ecmdqs.queues.get(index) else { return };
         let shape = queue.queue(self.features.cmdqs, self.features.oas_bits);
         let was_full = shape.is_full(queue.prod, queue.cons);
-        let result = self.run_one(Source::Enhanced(index), &shape, queue.cons, host);
+        let words = read_words(host, shape.entry(queue.cons));
+        let result = self.run_one(Source::Enhanced(index), &shape, queue.cons, words, host);
         if let Some(queue) = self.ecmdqs.queues.get_mut(index) {
             match result {
                 Ok(_) => {

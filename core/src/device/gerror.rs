@@ -2,6 +2,7 @@
 
 use super::Smmu;
 use crate::arch::addr::{Pa, low_mask};
+use crate::arch::attributes::{MemoryType, Shareability};
 use crate::arch::bits::Field;
 use crate::env::Host;
 use crate::env::interrupt::Interrupt;
@@ -102,6 +103,7 @@ impl<const N: usize> Smmu<N> {
         host: &mut H,
     ) {
         if host.write(address, &data.to_le_bytes()).is_ok() {
+            let sh = Shareability::from_sh(sh).of(MemoryType::from_stage2(attributes)).sh();
             host.step(&Step::Msi { address, data, sh, attributes });
         } else {
             self.raise(aborted, host);

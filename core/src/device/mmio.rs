@@ -35,6 +35,45 @@ pub struct Registers {
     values: [u64; REGISTERS.len()],
 }
 
+/// As a sequence of words in the order of the table.
+#[cfg(feature = "serde")]
+mod registers_serde {
+    use serde::de::{Error, SeqAccess, Visitor};
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    use super::{REGISTERS, Registers};
+
+    impl Serialize for Registers {
+        fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+            serializer.collect_seq(self.values)
+        }
+    }
+
+    impl<'de> Deserialize<'de> for Registers {
+        fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+            struct Words;
+
+            impl<'de> Visitor<'de> for Words {
+                type Value = Registers;
+
+                fn expecting(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+                    write!(f, "{} register values", REGISTERS.len())
+                }
+
+                fn visit_seq<A: SeqAccess<'de>>(self, mut words: A) -> Result<Registers, A::Error> {
+                    let mut values = [0; REGISTERS.len()];
+                    for (n, value) in values.iter_mut().enumerate() {
+                        *value = words.next_element()?.ok_or_else(|| A::Error::invalid_length(n, &self))?;
+                    }
+                    Ok(Registers { values })
+                }
+            }
+
+            deserializer.deserialize_seq(Words)
+        }
+    }
+}
+
 impl Registers {
     pub(super) const fn new(features: &Features) -> Self {
         let mut values = [0; REGISTERS.len()];
@@ -84,6 +123,19 @@ impl Registers {
             i += 1;
         }
         Self { values }
+    }
+
+    /// These values on an SMMU with `features`: constants as it has them, and of the rest the bits that it has.
+    pub(super) fn restored(&self, features: &Features) -> Self {
+        let mut registers = Self::new(features);
+        for row in &REGISTERS {
+            let shown =
+                matches!(row.id, Reg::Cr0ack | Reg::IrqCtrlack | Reg::Gerror | Reg::GatosPar | Reg::VatosPar);
+            if shown || is_writable(row, features) {
+                registers.set(row.id, self.get(row.id) & implemented(row, features));
+            }
+        }
+        registers
     }
 
     /// The value of a register.
@@ -388,6 +440,7 @@ impl<const N: usize> Smmu<N> {
                 // STEs are remembered with the StreamWorld that E2H gives them.
                 if cr2::E2H.get(old ^ new) != 0 {
                     self.caches.config.clear();
+                    self.recents.clear();
                 }
                 self.registers.set(Reg::Cr2, new);
             }
@@ -422,6 +475,7 @@ impl<const N: usize> Smmu<N> {
     fn write_cr0<H: Host + ?Sized>(&mut self, old: u64, new: u64, host: &mut H) {
         self.registers.set(Reg::Cr0, new);
         self.registers.set(Reg::Cr0ack, new);
+        self.recents.clear();
         let (risen, fallen) = (new & !old, old & !new);
         if cr0::SMMUEN.get(fallen) != 0 {
             self.stalls.abort_all();

@@ -8,6 +8,7 @@ mod gerror;
 mod mmio;
 mod pri;
 pub mod queue;
+mod recent;
 mod record;
 mod stall;
 mod state;
@@ -25,9 +26,10 @@ use crate::env::trace::{Step, Trace};
 use crate::format::cd::Cd;
 use crate::format::event::EventKind;
 use crate::format::ste::Ste;
-use crate::walk::Keep;
 use crate::walk::permission::Access;
+use crate::walk::{Keep, Updates};
 use ecmdq::Ecmdqs;
+use recent::Recents;
 use stall::Stalls;
 
 pub use ats::{AtsGrant, AtsRefusal};
@@ -130,6 +132,7 @@ pub struct Smmu<const N: usize> {
     settings: Settings,
     registers: Registers,
     caches: Caches<N>,
+    recents: Recents,
     stalls: Stalls,
     ecmdqs: Ecmdqs,
     /// CMD_ATC_INV of CMDQ has timed out, and no CMD_SYNC has told yet.
@@ -174,6 +177,7 @@ impl<const N: usize> Smmu<N> {
                 tables: WalkCache::new(),
                 keeps_tables: settings.walk_cache,
             },
+            recents: Recents::new(),
             stalls: Stalls::new(),
             ecmdqs: Ecmdqs::new(),
             atc_timed_out: false,
@@ -229,6 +233,7 @@ impl<const N: usize> Smmu<N> {
     /// Forgets all that is remembered, which an SMMU may do at any time. Results do not change for a guest that
     /// invalidates as it must.
     pub fn drop_caches(&mut self) {
+        self.recents.clear();
         self.caches.config.clear();
         self.caches.iotlb.clear();
         self.caches.tables.clear();
@@ -245,7 +250,7 @@ struct Caches<const N: usize> {
 }
 
 impl<const N: usize> Keep for Caches<N> {
-    const UPDATES: bool = true;
+    const UPDATES: Updates = Updates::Written;
 
     #[inline]
     fn find_ste(&mut self, stream: StreamId) -> Option<Ste> {
@@ -268,8 +273,8 @@ impl<const N: usize> Keep for Caches<N> {
     #[inline]
     fn find<T: Trace + ?Sized>(&mut self, space: &Space, input: u64, trace: &mut T) -> Option<Entry> {
         let entry = self.iotlb.find(space, input)?;
-        trace.step(&Step::Hit(*entry));
-        Some(*entry)
+        trace.step(&Step::Hit(entry));
+        Some(entry)
     }
 
     fn keep<T: Trace + ?Sized>(&mut self, entry: &Entry, trace: &mut T) {
@@ -304,6 +309,7 @@ impl<const N: usize> Keep for Caches<N> {
 /// One access of a device behind the SMMU, within one translation granule or not: the result says how far it reaches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Transaction {
     /// StreamID.
     pub stream: StreamId,

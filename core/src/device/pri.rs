@@ -1,6 +1,7 @@
 //! Page requests of PCIe devices: the PRI queue, its overflow, and automatic responses (§8).
 
-use super::Smmu;
+use super::{Smmu, Transaction};
+use crate::arch::addr::Iova;
 use crate::arch::bits::Field;
 use crate::arch::id::{StreamId, SubstreamId};
 use crate::env::Host;
@@ -9,7 +10,6 @@ use crate::env::trace::Step;
 use crate::format::command::PageResponse;
 use crate::format::event::PageHint;
 use crate::format::regs::{Reg, cr0, gerror, irq_cfg2, queue_index};
-use crate::format::ste::Ste;
 use crate::walk::Walk;
 use crate::walk::permission::Demand;
 
@@ -170,8 +170,18 @@ impl<const N: usize> Smmu<N> {
         let mut walk =
             Walk { features: &self.features, host, kept: &mut self.caches, demand: Demand::STRUCTURE_READ };
         match walk.ste(&control.table, request.stream, control.e2h) {
-            Ok(Ste::Translate(stream)) => success(stream.page_response_pasid),
-            _ => PageRequestOutcome::Answered { response: PageResponse::Failure, pasid: false },
+            Ok(ste) => success(ste.page_response_pasid()),
+            Err(fault) => {
+                let demand = Demand {
+                    privileged: request.privileged,
+                    instruction: request.execute,
+                    ..Demand::STRUCTURE_READ
+                };
+                let page = Transaction::read(request.stream, Iova(request.address));
+                let page = Transaction { substream: request.substream, ..page };
+                self.record_configuration_error(&page, fault, demand, control.records_bad_stream, host);
+                PageRequestOutcome::Answered { response: PageResponse::Failure, pasid: false }
+            }
         }
     }
 

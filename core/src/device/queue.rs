@@ -61,6 +61,12 @@ impl Queue {
         self.position(self.position(position) + 1)
     }
 
+    /// Entries from `position` to the end of the ring.
+    #[must_use]
+    pub const fn contiguous(&self, position: u32) -> u32 {
+        self.entries() - self.index(position)
+    }
+
     /// The slot that `position` names.
     #[must_use]
     pub const fn index(&self, position: u32) -> u32 {

@@ -13,6 +13,7 @@ use crate::format::event::Event;
 
 /// A transaction that waits.
 #[derive(Clone, Debug, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 struct Stalled {
     stag: Stag,
     transaction: Transaction,
@@ -25,9 +26,12 @@ struct Stalled {
 
 /// Stalled transactions, oldest first.
 #[derive(Clone, Debug, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub(super) struct Stalls {
     list: Vec<Stalled, MAX_STALLS>,
     next: u16,
+    /// An invalidation has been executed since the last CMD_SYNC.
+    touched: bool,
 }
 
 /// What has become of a transaction that was stalled.
@@ -44,7 +48,7 @@ pub struct Resumed {
 
 impl Stalls {
     pub(super) const fn new() -> Self {
-        Self { list: Vec::new(), next: 0 }
+        Self { list: Vec::new(), next: 0, touched: false }
     }
 
     /// Whether another transaction can be held.
@@ -80,6 +84,21 @@ impl Stalls {
     pub(super) fn mark_recorded(&mut self, stag: Stag) {
         if let Some(held) = self.list.iter_mut().find(|held| held.stag == stag) {
             held.recorded = true;
+        }
+    }
+
+    /// A CFGI or TLBI command has been executed.
+    pub(super) fn touch(&mut self) {
+        self.touched = true;
+    }
+
+    /// CMD_SYNC after an invalidation: transactions whose records still wait for room try again, since the record would
+    /// tell of what may have been invalidated (§7.2).
+    pub(super) fn retry_unrecorded(&mut self) {
+        if core::mem::take(&mut self.touched) {
+            for held in self.list.iter_mut().filter(|held| !held.recorded) {
+                held.decision.get_or_insert(Resume::Retry);
+            }
         }
     }
 

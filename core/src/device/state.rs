@@ -9,8 +9,11 @@ use crate::format::regs::{REGISTERS, Reg};
 /// The layout of [`State`] that this version writes and reads.
 const VERSION: u32 = 1;
 
-/// All that a device holds beside caches, which it may forget at any time: registers and stalled transactions.
+/// All that a device holds beside caches, which it may forget at any time: registers, enhanced command queues and stalled
+/// transactions. With the feature `serde` it can be written out and read back; what is read is checked when a device is
+/// made of it.
 #[derive(Clone, Debug, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct State {
     /// The layout of what follows.
     version: u32,
@@ -57,7 +60,7 @@ impl<const N: usize> Smmu<N> {
             return Err(ConfigError::inconsistent("state", "another version's layout"));
         }
         let mut smmu = Self::new(state.features, settings)?;
-        smmu.registers = state.registers.clone();
+        smmu.registers = state.registers.restored(&state.features);
         smmu.stalls = state.stalls.clone();
         smmu.ecmdqs = state.ecmdqs.clone();
         smmu.atc_timed_out = state.atc_timed_out;

@@ -1,11 +1,12 @@
 //! A transaction's way through the SMMU, in the order of §3.3 and §7.3.22.
 
+use super::recent::Recent;
 use super::{Response, Smmu, Terminated, Transaction, Translation};
 use crate::arch::addr::{Pa, Stage, low_mask};
 use crate::arch::attributes::{Attributes, MemoryType, Shareability};
 use crate::arch::entry::{Entry, Space};
 use crate::arch::fault::{Class, Fault, Place};
-use crate::arch::features::Features;
+use crate::arch::features::{Features, Version};
 use crate::arch::id::{Asid, Stag};
 use crate::env::Host;
 use crate::env::memory::Memory;
@@ -35,7 +36,7 @@ pub(super) struct Passage {
     pub(super) entry: Option<Entry>,
     /// Its address, as `entry` knows it.
     pub(super) input: u64,
-    translation: Translation,
+    pub(super) translation: Translation,
 }
 
 /// A transaction that does not go through.
@@ -76,10 +77,91 @@ impl<const N: usize> Smmu<N> {
         transaction: &Transaction,
         host: &mut H,
     ) -> Result<Translation, Terminated> {
+        if let Some(translation) = self.translate_again(transaction, host) {
+            return Ok(translation);
+        }
+        self.translate_anew(transaction, host)
+    }
+
+    /// A hit of a stream that was here lately; anything else is `None`, and has no effect.
+    #[inline]
+    fn translate_again<H: Host + ?Sized>(
+        &mut self,
+        transaction: &Transaction,
+        host: &mut H,
+    ) -> Option<Translation> {
+        let recent = self.recents.find(transaction.stream, transaction.substream)?;
+        // Hints that come in would have to be combined with the entry's.
+        if transaction.memory != MemoryType::WRITE_BACK {
+            return None;
+        }
+        let iotlb = &mut self.caches.iotlb;
+        let address = transaction.address.0;
+        let demand = recent.demand(transaction.demand());
+        let hit = match recent.again(address, iotlb.epoch()) {
+            Some(hit) => {
+                iotlb.used(hit.slot);
+                *hit
+            }
+            None => {
+                let hit = iotlb.hit(recent.tag, recent.accept(address, demand.privileged)?)?;
+                recent.keep(address, &hit);
+                hit
+            }
+        };
+        if !hit.rights.has(demand.required()) {
+            return None;
+        }
+        if host.wants_entries()
+            && let Some(entry) = iotlb.entry(hit.slot as usize)
+        {
+            host.step(&Step::Hit(entry));
+        }
+        let size = 1 << hit.log2_size;
+        let offset = address & (size - 1);
+        let Demand { privileged, instruction, .. } = demand;
+        let attributes = Attributes { memory: hit.memory, sh: hit.sh, privileged, instruction };
+        Some(Translation { pa: Pa(hit.output | offset), span: size - offset, attributes })
+    }
+
+    /// The long way: registers, structures, IOTLB, walk.
+    #[inline(never)]
+    fn translate_anew<H: Host + ?Sized>(
+        &mut self,
+        transaction: &Transaction,
+        host: &mut H,
+    ) -> Result<Translation, Terminated> {
         let control = self.control();
         match resolve(&self.features, &control, transaction, transaction.demand(), &mut self.caches, host) {
-            Ok(passage) => Ok(passage.translation),
+            Ok(passage) => {
+                self.remember(transaction, &passage);
+                Ok(passage.translation)
+            }
             Err(failure) => Err(self.terminate(transaction, &failure, host)),
+        }
+    }
+
+    /// Remembers what an entry of stage 1 has taught about its stream.
+    fn remember(&mut self, transaction: &Transaction, passage: &Passage) {
+        let Some(entry) = passage.entry.as_ref().filter(|entry| entry.s1.is_some()) else { return };
+        let Transaction { stream: id, substream, .. } = *transaction;
+        let iotlb = &self.caches.iotlb;
+        if let Some(recent) = self.recents.find(id, substream) {
+            if let Some(tag) = iotlb.tag(recent.space()) {
+                recent.tag = tag;
+            }
+            return;
+        }
+        let config = &self.caches.config;
+        let Some(Ste::Translate(stream)) = config.ste(id) else { return };
+        let Ok(Context::Cd(index)) = context(stream, substream) else { return };
+        if stream.overrides.allocation.is_some() {
+            return;
+        }
+        let Some(cd) = config.cd(id, index) else { return };
+        let space = Space { asid: cd.asid, aset: cd.aset, ..entry.space };
+        if let Some(tag) = iotlb.tag(&space) {
+            self.recents.keep(Recent::new(id, substream, stream, cd, space, tag));
         }
     }
 
@@ -130,7 +212,13 @@ impl<const N: usize> Smmu<N> {
         host: &mut H,
     ) -> Terminated {
         let Failure { fault, demand, rule } = failure;
-        let Some(fault) = *fault else { return Terminated { response: Response::Abort, event: None } };
+        let Some(mut fault) = *fault else { return Terminated { response: Response::Abort, event: None } };
+        // Before SMMUv3.1 the record of an atomic access says write, whatever it lacked.
+        if let (Fault::Permission(_, denied), Access::Atomic, Version::V3_0) =
+            (&mut fault, demand.access, self.features.version)
+        {
+            denied.read = false;
+        }
         let requester = Requester {
             stream: transaction.stream,
             substream: transaction.substream,
@@ -172,7 +260,9 @@ impl Transaction {
 
     /// Memory type and shareability after the overrides of the STE or GBPA.
     fn incoming(&self, overrides: &Overrides) -> (MemoryType, Shareability) {
-        let memory = overrides.memory_type.map_or(self.memory, MemoryType::from_stage2);
+        let memory = overrides
+            .memory_type
+            .map_or(self.memory, |code| MemoryType::from_stage2(code).hinted_by(self.memory));
         let memory = overrides.allocation.map_or(memory, |hints| memory.with_allocation(hints));
         (memory, overrides.shareability.map_or(self.sh, Shareability::from_sh))
     }
@@ -192,7 +282,7 @@ impl Transaction {
         s2: &Stage2,
     ) -> Attributes {
         let (memory, sh) = self.incoming(overrides);
-        attributes(second_memory(memory, entry.memory_s2, s2), sh.combine(entry.sh), demand)
+        attributes(second_memory(memory, entry.memory_s2, s2), sh.of(memory).combine(entry.sh), demand)
     }
 }
 
@@ -241,8 +331,8 @@ pub(super) fn resolve<H: Memory + Trace + ?Sized, K: Keep>(
         fault => firm(fault),
     })?;
     let stream = match &ste {
-        Ste::Abort => return Err(fail(None, incoming, Rule::FIRM)),
-        Ste::Bypass(overrides) => {
+        Ste::Abort { .. } => return Err(fail(None, incoming, Rule::FIRM)),
+        Ste::Bypass { overrides, .. } => {
             let demand = apply(overrides, incoming);
             return if transaction.substream.is_some() {
                 Err(firm(Fault::BadSubstreamId))
@@ -272,7 +362,7 @@ pub(super) fn resolve<H: Memory + Trace + ?Sized, K: Keep>(
     // The address.
     let (space, input) = match cd {
         Some(cd) => {
-            let Some((_, input)) = select(cd, stream.world, address) else {
+            let Some((_, input)) = select(cd, stream.world, demand.privileged, address) else {
                 return Err(refuse(Fault::Translation(Place::INPUT)));
             };
             (Space { asid: cd.asid, aset: cd.aset, ..base }, input)
@@ -302,7 +392,12 @@ pub(super) fn resolve<H: Memory + Trace + ?Sized, K: Keep>(
     };
     let attributes = match (&entry.s1, &stream.s2) {
         (None, Some(s2)) => transaction.through_stage2(&stream.overrides, demand, &entry, s2),
-        _ => attributes(entry.memory, entry.sh, demand),
+        _ => {
+            let hints = stream.overrides.allocation;
+            let incoming =
+                hints.map_or(transaction.memory, |hints| transaction.memory.with_allocation(hints));
+            attributes(entry.memory.hinted_by(incoming), entry.sh, demand)
+        }
     };
     let offset = input - entry.input;
     let translation =
@@ -328,11 +423,12 @@ fn rule(fault: &Fault, stream: &Stream, cd: Option<&Cd>) -> Rule {
     }
 }
 
-/// `PRIVCFG` and `INSTCFG`; a write is never an instruction fetch.
+/// `PRIVCFG` and `INSTCFG`; a write is never an instruction fetch, but a request may ask for both.
 pub(super) fn apply(overrides: &Overrides, demand: Demand) -> Demand {
     Demand {
         privileged: overrides.privileged.unwrap_or(demand.privileged),
-        instruction: overrides.instruction.unwrap_or(demand.instruction) && demand.access == Access::Read,
+        instruction: overrides.instruction.unwrap_or(demand.instruction)
+            && (demand.access == Access::Read || demand.asks),
         ..demand
     }
 }

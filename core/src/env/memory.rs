@@ -9,7 +9,8 @@ pub struct Abort;
 
 /// Physical memory. An access that aborts has no effect.
 ///
-/// The device reads 8 to 64 bytes and writes 4 to 32, always aligned to the size and so never across a page.
+/// The device reads 8 to 64 bytes, or up to 256 of a command queue at once, and writes 4 to 32. An access is aligned to 8
+/// bytes or its size; a queue's commands are read again one by one where a longer read aborts.
 pub trait Memory {
     /// Fills `data` from `address` on.
     ///

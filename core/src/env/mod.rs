@@ -86,6 +86,11 @@ impl<M: ?Sized, I: ?Sized, T: Trace + ?Sized> Trace for Env<'_, M, I, T> {
     }
 
     #[inline]
+    fn wants_entries(&self) -> bool {
+        self.trace.wants_entries()
+    }
+
+    #[inline]
     fn wants_spared(&self) -> bool {
         self.trace.wants_spared()
     }

@@ -259,6 +259,13 @@ pub trait Trace {
     ) {
     }
 
+    /// Whether [`Step::Drop`] is worth the look at each entry that it costs; otherwise a command that names whole address
+    /// spaces forgets them at once.
+    #[inline]
+    fn wants_entries(&self) -> bool {
+        true
+    }
+
     /// Whether [`Step::Spare`] is worth the full scan that it costs.
     fn wants_spared(&self) -> bool {
         false
@@ -272,4 +279,9 @@ pub struct NoTrace;
 impl Trace for NoTrace {
     #[inline(always)]
     fn step(&mut self, _: &Step) {}
+
+    #[inline(always)]
+    fn wants_entries(&self) -> bool {
+        false
+    }
 }

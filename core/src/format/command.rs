@@ -239,6 +239,7 @@ pub enum PageResponse {
 /// What CMD_RESUME asks for (`Ac`, `Ab`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub enum Resume {
     /// `Ac` = 1: try again, as a new transaction.
     Retry,

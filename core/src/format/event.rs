@@ -38,6 +38,8 @@ pub mod field {
     pub const TTRNW: Field = Field::bit(108);
     /// `InputAddr`.
     pub const INPUTADDR: Field = Field::bits(191, 128);
+    /// `Span` of F_BAD_ATS_TREQ, in translation units.
+    pub const TREQ_SPAN: Field = Field::bits(67, 64);
     /// `P`, `X`, `W` and `R` of F_BAD_ATS_TREQ.
     pub const REQUESTED: Field = Field::bits(95, 92);
     /// `InputAddr[63:12]` of F_BAD_ATS_TREQ and E_PAGE_REQUEST.
@@ -185,6 +187,7 @@ impl EventKind {
 /// The transaction as an event record tells it, after the overrides of the STE.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Requester {
     /// `StreamID`.
     pub stream: StreamId,
@@ -203,6 +206,7 @@ pub struct Requester {
 /// An event record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Event {
     /// What failed.
     pub fault: Fault,
@@ -244,6 +248,7 @@ impl Event {
                 let requested = [from.privileged, from.instruction, !from.read, true];
                 let bits = requested.into_iter().rev().fold(0, |bits, bit| bits << 1 | u64::from(bit));
                 field::REQUESTED.set(w, bits);
+                field::TREQ_SPAN.set(w, 1);
                 field::PAGE.set(w, from.input.0 >> 12);
             }
             Fault::TranslForbidden => {
@@ -357,7 +362,7 @@ mod tests {
             (Fault::BadSte, [head | 0x04, 0, 0, 0]),
             (Fault::StreamDisabled, [0x0123_4567_0000_0006, 0, 0, 0]),
             (Fault::BadSubstreamId, [0x0123_4567_abcd_e008, 0, 0, 0]),
-            (Fault::BadAtsTreq, [head | 0x05, 0x0000_0000_9000_0000, 0xfedc_ba98_7654_3000, 0]),
+            (Fault::BadAtsTreq, [head | 0x05, 0x0000_0000_9000_0001, 0xfedc_ba98_7654_3000, 0]),
             (Fault::TranslForbidden, [0x0123_4567_0000_0007, 0x0000_0008_0000_0000, input, 0]),
             (Fault::CdFetch(Pa(0x40)), [head | 0x09, 0, 0, 0x40]),
             (Fault::BadCd, [head | 0x0a, 0, 0, 0]),

@@ -118,9 +118,17 @@ pub mod field {
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum Ste {
     /// `Config` = 0b0xx: abort without a record.
-    Abort,
+    Abort {
+        /// `PPAR`, which counts in every legal STE.
+        page_response_pasid: bool,
+    },
     /// `Config` = 0b100: bypass both stages.
-    Bypass(Overrides),
+    Bypass {
+        /// What the STE does to a transaction's attributes.
+        overrides: Overrides,
+        /// `PPAR`.
+        page_response_pasid: bool,
+    },
     /// `Config` = 0b101, 0b110 or 0b111: translate.
     Translate(Stream),
 }
@@ -271,8 +279,9 @@ impl Ste {
             return Err(Fault::BadSte);
         }
         let config = field::CONFIG.of(w);
+        let page_response_pasid = field::PPAR.is_set(w);
         if config & 0b100 == 0 {
-            return Ok(Self::Abort);
+            return Ok(Self::Abort { page_response_pasid });
         }
         let (s1, s2) = (config & 0b001 != 0, config & 0b010 != 0);
         if (s1 && !features.s1p) || (s2 && !features.s2p) {
@@ -280,7 +289,7 @@ impl Ste {
         }
         let overrides = Overrides::parse(w, features);
         if !s1 && !s2 {
-            return Ok(Self::Bypass(overrides));
+            return Ok(Self::Bypass { overrides, page_response_pasid });
         }
         let world = if s1 && !s2 && features.hyp {
             match field::STRW.of(w) {
@@ -318,8 +327,19 @@ impl Ste {
         }
         let s1 = if s1 { Some(Stage1::parse(w, features, s2)?) } else { None };
         let s2 = if s2 { Some(Stage2::parse(w, features)?) } else { None };
-        let page_response_pasid = field::PPAR.is_set(w);
         Ok(Self::Translate(Stream { s1, s2, world, vmid, ats, page_response_pasid, overrides }))
+    }
+}
+
+impl Ste {
+    /// `PPAR`: automatic responses to page requests keep the PASID.
+    #[must_use]
+    pub const fn page_response_pasid(&self) -> bool {
+        match self {
+            Self::Abort { page_response_pasid }
+            | Self::Bypass { page_response_pasid, .. }
+            | Self::Translate(Stream { page_response_pasid, .. }) => *page_response_pasid,
+        }
     }
 }
 

@@ -5,12 +5,15 @@ use crate::arch::id::StreamWorld;
 use crate::format::cd::{Cd, Half};
 
 /// The half of the address space that `address` selects, with the address sign-extended where its top byte is ignored;
-/// `None` where it is in neither range, or in one that is disabled.
+/// `None` where it is in neither range, in one that is disabled, or in one that is for privileged accesses alone.
 #[must_use]
 #[inline]
-pub fn select(cd: &Cd, world: StreamWorld, address: u64) -> Option<(&Half, u64)> {
+pub fn select(cd: &Cd, world: StreamWorld, privileged: bool, address: u64) -> Option<(&Half, u64)> {
     let upper = world != StreamWorld::El2 && address >> 55 & 1 != 0;
     let half = if upper { cd.upper.as_ref() } else { cd.lower.as_ref() }?;
+    if half.unprivileged_disabled && !privileged && world != StreamWorld::El2 {
+        return None;
+    }
     let address = if !half.top_byte_ignored {
         address
     } else if upper {

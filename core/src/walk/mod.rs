@@ -13,7 +13,7 @@ pub mod structures;
 use crate::arch::addr::{Granule, Ipa, Level, Pa, Stage, align_down};
 use crate::arch::attributes::MemoryType;
 use crate::arch::entry::{Entry, Space, TableEntry};
-use crate::arch::fault::{Class, Fault, Place};
+use crate::arch::fault::{Class, Denied, Fault, Place};
 use crate::arch::features::Features;
 use crate::arch::id::{Asid, StreamId, SubstreamId};
 use crate::env::interrupt::{Interrupt, Interrupts};
@@ -26,10 +26,22 @@ use permission::{Access, Demand};
 /// Tries at a walk whose descriptor changed under a hardware update (§3.13) before it is given up.
 const RESTARTS: u32 = 8;
 
+/// What becomes of hardware updates of translation tables (§3.13).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub enum Updates {
+    /// They are written to memory.
+    Written,
+    /// They count as written, and everything that could keep them from it is checked.
+    Assumed,
+    /// They are not asked for: flags count as they would be (`HTTUI` of ATOS).
+    Unasked,
+}
+
 /// What transactions may remember for later ones. Every method's default remembers nothing.
 pub trait Keep {
-    /// Whether hardware updates of Access flag and dirty state are written to memory.
-    const UPDATES: bool;
+    /// What becomes of hardware updates of Access flag and dirty state.
+    const UPDATES: Updates;
 
     /// The STE of `stream`.
     fn find_ste(&mut self, _stream: StreamId) -> Option<Ste> {
@@ -81,7 +93,15 @@ pub trait Keep {
 pub struct Forget;
 
 impl Keep for Forget {
-    const UPDATES: bool = false;
+    const UPDATES: Updates = Updates::Assumed;
+}
+
+/// Remembers nothing, and asks for no hardware updates.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Inhibit;
+
+impl Keep for Inhibit {
+    const UPDATES: Updates = Updates::Unasked;
 }
 
 /// Memory that is only read, without interrupts or a watcher: what the pure walk lends.
@@ -143,8 +163,13 @@ impl<H: Memory + Trace + ?Sized, K: Keep> Walk<'_, H, K> {
         let second_space = second_space(space);
         let ipa = first.ipa.offset(input - first.input);
         // What stage 1 does not allow is not asked of stage 2.
-        if self.demand.asks && !self.demand.dirties(first.rights_s1) {
-            self.demand.access = Access::Read;
+        if self.demand.asks {
+            if !self.demand.is_granted_anything(first.rights_s1) {
+                return Err(Fault::Permission(at_input(), Denied { read: true, table_write: false }));
+            }
+            if !self.demand.dirties(first.rights_s1) {
+                self.demand.access = Access::Read;
+            }
         }
         let second = self.stage2(s2, &second_space, ipa, Class::In)?;
         Ok(combine(&first, &second, s2, input, ipa))
@@ -169,7 +194,7 @@ impl<H: Memory + Trace + ?Sized, K: Keep> Walk<'_, H, K> {
         let structures::Context::Cd(index) = structures::context(stream, substream)? else { return Ok(None) };
         let cd = self.cd(stream, id, index, &base)?;
         let space = Space { asid: cd.asid, aset: cd.aset, ..base };
-        let Some((_, input)) = geometry::select(&cd, space.world, address) else {
+        let Some((_, input)) = geometry::select(&cd, space.world, self.demand.privileged, address) else {
             return Err(Fault::Translation(Place::INPUT));
         };
         self.stage1(stream, &cd, &space, input).map(|entry| Some((entry, input)))
@@ -185,6 +210,7 @@ pub(crate) fn second_space(space: &Space) -> Space {
 fn combine(first: &Entry, second: &Entry, s2: &Stage2, input: u64, ipa: Ipa) -> Entry {
     let log2_size = first.log2_size.min(second.log2_size);
     let size = u32::from(log2_size);
+    let memory = second_memory(first.memory, second.memory_s2, s2);
     Entry {
         input: align_down(input, size),
         log2_size,
@@ -193,8 +219,8 @@ fn combine(first: &Entry, second: &Entry, s2: &Stage2, input: u64, ipa: Ipa) -> 
         s2: second.s2,
         rights_s2: second.rights_s2,
         clean: first.clean || second.clean,
-        memory: second_memory(first.memory, second.memory_s2, s2),
-        sh: first.sh.combine(second.sh),
+        memory,
+        sh: first.sh.combine(second.sh).of(memory),
         memory_s2: second.memory_s2,
         ..*first
     }

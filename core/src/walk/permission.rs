@@ -10,6 +10,7 @@ use crate::format::ste::Stage2;
 /// What a transaction does to memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub enum Access {
     /// It reads.
     Read,
@@ -41,6 +42,14 @@ impl Demand {
         !matches!(self.access, Access::Read)
     }
 
+    /// Whether `rights` grant a request anything.
+    #[must_use]
+    pub const fn is_granted_anything(&self, rights: Rights) -> bool {
+        let execute = if self.instruction { Rights::UX } else { 0 };
+        let any = Rights::UR | Rights::UW | execute;
+        rights.0 & (if self.privileged { any >> Rights::UNPRIVILEGED_SHIFT } else { any }) != 0
+    }
+
     /// Whether a leaf of `rights` is to be marked dirty for this access.
     #[must_use]
     #[inline]
@@ -55,22 +64,31 @@ impl Demand {
     /// What the SMMU itself does when it updates a descriptor.
     pub const STRUCTURE_WRITE: Self = Self { access: Access::Write, ..Self::STRUCTURE_READ };
 
+    /// The rights that the access needs.
+    #[must_use]
+    #[inline]
+    pub const fn required(&self) -> u8 {
+        let unprivileged = match self.access {
+            Access::Read if self.instruction => Rights::UX,
+            Access::Read => Rights::UR,
+            Access::Write => Rights::UW,
+            Access::Atomic => Rights::UR | Rights::UW,
+        };
+        if self.privileged { unprivileged >> Rights::UNPRIVILEGED_SHIFT } else { unprivileged }
+    }
+
     /// Whether `rights` suffice. An instruction fetch needs execute permission alone.
     ///
     /// # Errors
     /// [`Denied`] tells what the record's `RnW` shows: an atomic access that lacks only the read says 1.
     #[inline]
     pub const fn check(&self, rights: Rights) -> Result<(), Denied> {
-        let (read, write, execute) = if self.privileged {
-            (Rights::PR, Rights::PW, Rights::PX)
-        } else {
-            (Rights::UR, Rights::UW, Rights::UX)
-        };
-        let (allowed, read) = match self.access {
-            Access::Read if self.instruction => (rights.has(execute), true),
-            Access::Read => (rights.has(read), true),
-            Access::Write => (rights.has(write), false),
-            Access::Atomic => (rights.has(read | write), rights.has(write)),
+        let allowed = rights.has(self.required());
+        let write = if self.privileged { Rights::PW } else { Rights::UW };
+        let read = match self.access {
+            Access::Read => true,
+            Access::Write => false,
+            Access::Atomic => rights.has(write),
         };
         if allowed || self.asks { Ok(()) } else { Err(Denied { read, table_write: false }) }
     }

@@ -1,7 +1,7 @@
 //! The stage 1 walk (DDI 0487 §D8.2; order of checks §7.3.22).
 
 use super::geometry::{descriptor_offset, full_width, select};
-use super::{Keep, RESTARTS, Walk, at_input, permission, second_space};
+use super::{Keep, RESTARTS, Updates, Walk, at_input, permission, second_space};
 use crate::arch::addr::{Ipa, Level, Pa, Stage, align_down, low_mask};
 use crate::arch::attributes::{MemoryType, Shareability};
 use crate::arch::entry::{Entry, Leaf, Rights, Space, TableEntry, TableLimits};
@@ -36,12 +36,9 @@ impl<H: Memory + Trace + ?Sized, K: Keep> Walk<'_, H, K> {
         space: &Space,
         input: u64,
     ) -> Result<Entry, Fault> {
-        let Some((half, input)) = select(cd, space.world, input) else {
+        let Some((half, input)) = select(cd, space.world, self.demand.privileged, input) else {
             return Err(Fault::Translation(at_input()));
         };
-        if half.unprivileged_disabled && !self.demand.privileged && space.world != StreamWorld::El2 {
-            return Err(Fault::Translation(at_input()));
-        }
         for _ in 0..RESTARTS {
             let found = self.find_leaf(stream, cd, half, space, input)?;
             if let Some(entry) = self.use_leaf(stream, cd, half, space, input, &found)? {
@@ -137,12 +134,14 @@ impl<H: Memory + Trace + ?Sized, K: Keep> Walk<'_, H, K> {
             updated = field::AP2.put(updated, 0);
             clean = false;
         }
-        if K::UPDATES && updated != word {
+        if K::UPDATES != Updates::Unasked && updated != word {
             if let Some(s2) = &stream.s2 {
                 self.table_access(s2, space, Ipa(found.location), Demand::STRUCTURE_WRITE, Class::Tt)?;
             }
             let place = Place { class: Class::Tt, ..at_input() };
-            if !self.update_descriptor(Stage::S1, cd.endian, found.address, word, updated, place)? {
+            if K::UPDATES == Updates::Written
+                && !self.update_descriptor(Stage::S1, cd.endian, found.address, word, updated, place)?
+            {
                 return Ok(None);
             }
         }
@@ -157,7 +156,7 @@ impl<H: Memory + Trace + ?Sized, K: Keep> Walk<'_, H, K> {
             output,
             half.input_bits.min(cd.output_bits),
         );
-        let mair = (cd.mair >> (8 * field::ATTRINDX.get(word))) as u8;
+        let memory = MemoryType::from_mair((cd.mair >> (8 * field::ATTRINDX.get(word))) as u8);
         let base = align_down(output, log2_size);
         Ok(Some(Entry {
             space: *space,
@@ -171,8 +170,8 @@ impl<H: Memory + Trace + ?Sized, K: Keep> Walk<'_, H, K> {
             rights_s1: rights,
             rights_s2: Rights::ALL,
             clean,
-            memory: MemoryType::from_mair(mair),
-            sh: Shareability::from_sh(field::SH.get(word) as u8),
+            memory,
+            sh: Shareability::from_sh(field::SH.get(word) as u8).of(memory),
             memory_s2: 0,
         }))
     }

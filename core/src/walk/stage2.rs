@@ -3,7 +3,7 @@
 use super::geometry::{descriptor_offset, full_width};
 use super::permission::{self, is_device};
 use super::stage1::contiguous;
-use super::{Keep, RESTARTS, Walk};
+use super::{Keep, RESTARTS, Updates, Walk};
 use crate::arch::addr::{Ipa, Level, Pa, Stage, align_down, low_mask};
 use crate::arch::attributes::{MemoryType, Shareability};
 use crate::arch::entry::{Entry, Leaf, Rights, Space, TableEntry, TableLimits};
@@ -104,7 +104,7 @@ impl<H: Memory + Trace + ?Sized, K: Keep> Walk<'_, H, K> {
             updated = field::S2AP1.put(updated, 1);
             clean = false;
         }
-        if K::UPDATES
+        if K::UPDATES == Updates::Written
             && updated != word
             && !self.update_descriptor(Stage::S2, s2.endian, address, word, updated, place)?
         {

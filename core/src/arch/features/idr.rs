@@ -7,117 +7,78 @@ use crate::arch::bits::Field;
 pub mod field {
     use super::Field;
 
-    /// `IDR0.S2P`.
-    pub const S2P: Field = Field::bit(0);
-    /// `IDR0.S1P`.
-    pub const S1P: Field = Field::bit(1);
-    /// `IDR0.TTF`: 0b10 is VMSAv8-64 alone.
-    pub const TTF: Field = Field::bits(3, 2);
-    /// `IDR0.COHACC`.
-    pub const COHACC: Field = Field::bit(4);
-    /// `IDR0.BTM`.
-    pub const BTM: Field = Field::bit(5);
-    /// `IDR0.HTTU`.
-    pub const HTTU: Field = Field::bits(7, 6);
-    /// `IDR0.DORMHINT`.
-    pub const DORMHINT: Field = Field::bit(8);
-    /// `IDR0.Hyp`.
-    pub const HYP: Field = Field::bit(9);
-    /// `IDR0.ATS`.
-    pub const ATS: Field = Field::bit(10);
-    /// `IDR0.NS1ATS`.
-    pub const NS1ATS: Field = Field::bit(11);
-    /// `IDR0.ASID16`.
-    pub const ASID16: Field = Field::bit(12);
-    /// `IDR0.MSI`.
-    pub const MSI: Field = Field::bit(13);
-    /// `IDR0.SEV`.
-    pub const SEV: Field = Field::bit(14);
-    /// `IDR0.ATOS`.
-    pub const ATOS: Field = Field::bit(15);
-    /// `IDR0.PRI`.
-    pub const PRI: Field = Field::bit(16);
-    /// `IDR0.VMW`.
-    pub const VMW: Field = Field::bit(17);
-    /// `IDR0.VMID16`.
-    pub const VMID16: Field = Field::bit(18);
-    /// `IDR0.CD2L`.
-    pub const CD2L: Field = Field::bit(19);
-    /// `IDR0.VATOS`.
-    pub const VATOS: Field = Field::bit(20);
-    /// `IDR0.TTENDIAN`.
-    pub const TTENDIAN: Field = Field::bits(22, 21);
-    /// `IDR0.ATSRECERR`.
-    pub const ATSRECERR: Field = Field::bit(23);
-    /// `IDR0.STALL_MODEL`.
-    pub const STALL_MODEL: Field = Field::bits(25, 24);
-    /// `IDR0.TERM_MODEL`.
-    pub const TERM_MODEL: Field = Field::bit(26);
-    /// `IDR0.ST_LEVEL`.
-    pub const ST_LEVEL: Field = Field::bits(28, 27);
+    macro_rules! id_fields {
+        ($($register:literal $id:ident $name:literal = $field:expr;)*) => {
+            $(
+                #[doc = concat!("`", $register, ".", $name, "`.")]
+                pub const $id: Field = $field;
+            )*
 
-    /// `IDR1.SIDSIZE`.
-    pub const SIDSIZE: Field = Field::bits(5, 0);
-    /// `IDR1.SSIDSIZE`.
-    pub const SSIDSIZE: Field = Field::bits(10, 6);
-    /// `IDR1.PRIQS`.
-    pub const PRIQS: Field = Field::bits(15, 11);
-    /// `IDR1.EVENTQS`.
-    pub const EVENTQS: Field = Field::bits(20, 16);
-    /// `IDR1.CMDQS`.
-    pub const CMDQS: Field = Field::bits(25, 21);
-    /// `IDR1.ATTR_PERMS_OVR`.
-    pub const ATTR_PERMS_OVR: Field = Field::bit(26);
-    /// `IDR1.ATTR_TYPES_OVR`.
-    pub const ATTR_TYPES_OVR: Field = Field::bit(27);
-    /// `IDR1.REL`.
-    pub const REL: Field = Field::bit(28);
-    /// `IDR1.QUEUES_PRESET`.
-    pub const QUEUES_PRESET: Field = Field::bit(29);
-    /// `IDR1.TABLES_PRESET`.
-    pub const TABLES_PRESET: Field = Field::bit(30);
-    /// `IDR1.ECMDQ`.
-    pub const ECMDQ: Field = Field::bit(31);
+            /// Every field: its register's name, its own, and its bits.
+            pub const ALL: [(&str, &str, Field); [$($name),*].len()] = [$(($register, $name, $id)),*];
+        };
+    }
 
-    /// `IDR2.BA_VATOS`.
-    pub const BA_VATOS: Field = Field::bits(9, 0);
+    id_fields! {
+        "IDR0" S2P "S2P" = Field::bit(0);
+        "IDR0" S1P "S1P" = Field::bit(1);
+        "IDR0" TTF "TTF" = Field::bits(3, 2); // 0b10: VMSAv8-64 alone
+        "IDR0" COHACC "COHACC" = Field::bit(4);
+        "IDR0" BTM "BTM" = Field::bit(5);
+        "IDR0" HTTU "HTTU" = Field::bits(7, 6);
+        "IDR0" DORMHINT "DORMHINT" = Field::bit(8);
+        "IDR0" HYP "Hyp" = Field::bit(9);
+        "IDR0" ATS "ATS" = Field::bit(10);
+        "IDR0" NS1ATS "NS1ATS" = Field::bit(11);
+        "IDR0" ASID16 "ASID16" = Field::bit(12);
+        "IDR0" MSI "MSI" = Field::bit(13);
+        "IDR0" SEV "SEV" = Field::bit(14);
+        "IDR0" ATOS "ATOS" = Field::bit(15);
+        "IDR0" PRI "PRI" = Field::bit(16);
+        "IDR0" VMW "VMW" = Field::bit(17);
+        "IDR0" VMID16 "VMID16" = Field::bit(18);
+        "IDR0" CD2L "CD2L" = Field::bit(19);
+        "IDR0" VATOS "VATOS" = Field::bit(20);
+        "IDR0" TTENDIAN "TTENDIAN" = Field::bits(22, 21);
+        "IDR0" ATSRECERR "ATSRECERR" = Field::bit(23);
+        "IDR0" STALL_MODEL "STALL_MODEL" = Field::bits(25, 24);
+        "IDR0" TERM_MODEL "TERM_MODEL" = Field::bit(26);
+        "IDR0" ST_LEVEL "ST_LEVEL" = Field::bits(28, 27);
 
-    /// `IDR3.HAD`.
-    pub const HAD: Field = Field::bit(2);
-    /// `IDR3.XNX`.
-    pub const XNX: Field = Field::bit(4);
-    /// `IDR3.PPS`.
-    pub const PPS: Field = Field::bit(5);
-    /// `IDR3.FWB`.
-    pub const FWB: Field = Field::bit(8);
-    /// `IDR3.STT`.
-    pub const STT: Field = Field::bit(9);
-    /// `IDR3.RIL`.
-    pub const RIL: Field = Field::bit(10);
-    /// `IDR3.BBML`.
-    pub const BBML: Field = Field::bits(12, 11);
-    /// `IDR3.E0PD`.
-    pub const E0PD: Field = Field::bit(13);
-    /// `IDR3.PTWNNC`.
-    pub const PTWNNC: Field = Field::bit(14);
+        "IDR1" SIDSIZE "SIDSIZE" = Field::bits(5, 0);
+        "IDR1" SSIDSIZE "SSIDSIZE" = Field::bits(10, 6);
+        "IDR1" PRIQS "PRIQS" = Field::bits(15, 11);
+        "IDR1" EVENTQS "EVENTQS" = Field::bits(20, 16);
+        "IDR1" CMDQS "CMDQS" = Field::bits(25, 21);
+        "IDR1" ATTR_PERMS_OVR "ATTR_PERMS_OVR" = Field::bit(26);
+        "IDR1" ATTR_TYPES_OVR "ATTR_TYPES_OVR" = Field::bit(27);
+        "IDR1" REL "REL" = Field::bit(28);
+        "IDR1" QUEUES_PRESET "QUEUES_PRESET" = Field::bit(29);
+        "IDR1" TABLES_PRESET "TABLES_PRESET" = Field::bit(30);
+        "IDR1" ECMDQ "ECMDQ" = Field::bit(31);
 
-    /// `IDR5.OAS`.
-    pub const OAS: Field = Field::bits(2, 0);
-    /// `IDR5.GRAN4K`.
-    pub const GRAN4K: Field = Field::bit(4);
-    /// `IDR5.GRAN16K`.
-    pub const GRAN16K: Field = Field::bit(5);
-    /// `IDR5.GRAN64K`.
-    pub const GRAN64K: Field = Field::bit(6);
-    /// `IDR5.VAX`.
-    pub const VAX: Field = Field::bits(11, 10);
-    /// `IDR5.STALL_MAX`.
-    pub const STALL_MAX: Field = Field::bits(31, 16);
+        "IDR2" BA_VATOS "BA_VATOS" = Field::bits(9, 0);
 
-    /// `IDR6.CMDQ_CONTROL_PAGE_LOG2NUMQ`.
-    pub const LOG2NUMQ: Field = Field::bits(19, 16);
-    /// `IDR6.CMDQ_CONTROL_PAGE_LOG2NUMP`.
-    pub const LOG2NUMP: Field = Field::bits(27, 24);
+        "IDR3" HAD "HAD" = Field::bit(2);
+        "IDR3" XNX "XNX" = Field::bit(4);
+        "IDR3" PPS "PPS" = Field::bit(5);
+        "IDR3" FWB "FWB" = Field::bit(8);
+        "IDR3" STT "STT" = Field::bit(9);
+        "IDR3" RIL "RIL" = Field::bit(10);
+        "IDR3" BBML "BBML" = Field::bits(12, 11);
+        "IDR3" E0PD "E0PD" = Field::bit(13);
+        "IDR3" PTWNNC "PTWNNC" = Field::bit(14);
+
+        "IDR5" OAS "OAS" = Field::bits(2, 0);
+        "IDR5" GRAN4K "GRAN4K" = Field::bit(4);
+        "IDR5" GRAN16K "GRAN16K" = Field::bit(5);
+        "IDR5" GRAN64K "GRAN64K" = Field::bit(6);
+        "IDR5" VAX "VAX" = Field::bits(11, 10);
+        "IDR5" STALL_MAX "STALL_MAX" = Field::bits(31, 16);
+
+        "IDR6" LOG2NUMQ "CMDQ_CONTROL_PAGE_LOG2NUMQ" = Field::bits(19, 16);
+        "IDR6" LOG2NUMP "CMDQ_CONTROL_PAGE_LOG2NUMP" = Field::bits(27, 24);
+    }
 }
 
 impl Features {
