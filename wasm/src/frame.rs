@@ -100,8 +100,7 @@ impl Frame {
             put(&mut self.flags, slot, flag::JUST_GONE);
         }
         for (slot, entry) in iotlb.entries() {
-            let entry = &entry;
-            let Some(slot) = slot.filter(|slot| *slot < slots) else { continue };
+            let (Some(slot), entry) = (slot.filter(|slot| *slot < slots), &entry) else { continue };
             put(&mut self.start, slot, World::low(entry.input));
             put(&mut self.output, slot, World::low(entry.output.0));
             put(&mut self.log2, slot, entry.log2_size);

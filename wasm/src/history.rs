@@ -10,7 +10,7 @@ use crate::world::World;
 /// Copies that are kept at most; then every second one is given up, and the distance doubles.
 const COPIES: usize = 24;
 /// Samples of the counters that are kept at most, likewise.
-const SAMPLES: usize = 512;
+const SAMPLES: usize = 128;
 
 pub(crate) struct History {
     pub(crate) knobs: Knobs,

@@ -27,7 +27,7 @@ use history::History;
 use knobs::Knobs;
 use script::Error;
 use serde::Serialize;
-use smmuv3::{Command, Memory, Pa, RegisterError};
+use smmuv3::{Command, RegisterError};
 use wasm_bindgen::prelude::*;
 
 #[wasm_bindgen(typescript_custom_section)]
@@ -74,6 +74,8 @@ pub struct Machine {
     history: History,
     frame: Frame,
     composed: Option<[u64; 2]>,
+    /// What was mapped when it was last asked: for this stream, at this version of memory.
+    mapped: Option<((u32, u32), Vec<f64>)>,
 }
 
 #[wasm_bindgen]
@@ -82,7 +84,12 @@ impl Machine {
     #[wasm_bindgen(constructor)]
     pub fn new(knobs: &str) -> Result<Machine, JsError> {
         let history = Knobs::USUAL.parse(knobs).and_then(|knobs| History::new(knobs, Vec::new()));
-        Ok(Self { history: history.map_err(into_error)?, frame: Frame::default(), composed: None })
+        Ok(Self {
+            history: history.map_err(into_error)?,
+            frame: Frame::default(),
+            composed: None,
+            mapped: None,
+        })
     }
 
     /// Begins anew: does `setup` at once, and leaves `script` to be run. On an error nothing has changed.
@@ -118,6 +125,7 @@ impl Machine {
         let action = script::action(line.trim()).map_err(into_error)?;
         self.history.act(action, line.trim().to_owned()).map_err(into_error)?;
         self.frame.forget();
+        self.mapped = None;
         Ok(())
     }
 
@@ -240,20 +248,18 @@ impl Machine {
         plain(&snapshot::walk(&self.history.world, stream, address))
     }
 
-    /// Where the tables of `stream` lead an address.
-    #[wasm_bindgen(js_name = pointsAt)]
-    pub fn points_at(&self, stream: u32, address: u64) -> String {
-        snapshot::points_at(&self.history.world, stream, address)
-    }
-
     /// What the tables of `stream` map: first and last address and log2 of the leaf, in threes.
-    pub fn mapped(&self, stream: u32) -> Vec<f64> {
+    pub fn mapped(&mut self, stream: u32) -> Vec<f64> {
         let world = &self.history.world;
+        let key = (stream, world.memory_version);
+        if let Some((_, runs)) = self.mapped.as_ref().filter(|(known, _)| *known == key) {
+            return runs.clone();
+        }
         let Ok(tables) = world.guest.tables(stream, false) else { return Vec::new() };
-        let runs = tables.mapped(&world.ram);
-        runs.iter()
-            .flat_map(|(first, last, shift)| [*first as f64, *last as f64, f64::from(*shift)])
-            .collect()
+        let flat = |(first, last, shift): &(u64, u64, u32)| [*first as f64, *last as f64, f64::from(*shift)];
+        let runs: Vec<f64> = tables.mapped(&world.ram).iter().flat_map(flat).collect();
+        self.mapped = Some((key, runs.clone()));
+        runs
     }
 
     /// The marks of moments `from + 1` to `to`, joined to `count` of them.
@@ -292,14 +298,6 @@ impl Machine {
         let count = units.div_ceil(1 << scale);
         let more = count.trailing_zeros();
         vec![(count >> more) as u32 - 1, scale + more]
-    }
-
-    /// Copies bytes out of physical memory; what was never written is zero.
-    pub fn peek(&self, pa: u64, length: u32) -> Result<Vec<u8>, JsError> {
-        let mut data = vec![0; length as usize];
-        let found = self.history.world.ram.read(Pa(pa), &mut data);
-        found.map_err(|_| into_error(Error("there is no memory at this address".to_owned())))?;
-        Ok(data)
     }
 
     /// Reads 32 bits of the register window.
@@ -344,6 +342,7 @@ impl Machine {
     fn take(&mut self, history: History) {
         self.history = history;
         self.frame.forget();
+        self.mapped = None;
     }
 
     /// The composed command as a question about entries.

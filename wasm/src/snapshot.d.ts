@@ -13,7 +13,7 @@ export interface RegisterView {
 }
 
 export interface QueueSlot {
-  readonly index: number; readonly script: string; readonly text: string; readonly words: readonly [string, string];
+  readonly index: number; readonly text: string; readonly words: readonly [string, string];
   readonly state: 'empty' | 'done' | 'waiting' | 'unannounced' | 'refused';
 }
 

@@ -6,7 +6,7 @@ use crate::history::History;
 use crate::registers;
 use crate::text::{bytes, grouped, hex};
 use crate::watch::{Counters, Kind};
-use crate::world::{World, place, transaction};
+use crate::world::{World, place};
 use serde::Serialize;
 use smmuv3::arch::addr::low_mask;
 use smmuv3::arch::bits::Field;
@@ -67,7 +67,6 @@ struct Register {
 #[derive(Serialize)]
 struct Slot {
     index: u32,
-    script: String,
     text: String,
     words: [String; 2],
     state: &'static str,
@@ -168,7 +167,7 @@ macro_rules! rows {
 }
 
 /// The lines of the log that are sent at most.
-const LINES: usize = 200;
+const LINES: usize = 120;
 /// Around a full queue, only this many slots are decoded.
 const SLOTS: u32 = 128;
 
@@ -231,17 +230,17 @@ pub(crate) fn panels(history: &History, frame: &Frame, question: Option<&Questio
 
 fn registers(world: &World) -> Vec<Register> {
     let values = world.smmu.registers();
-    registers::SHOWN
-        .iter()
+    registers::shown()
+        .into_iter()
         .map(|(id, rows)| {
             let row = id.row();
             Register {
                 name: row.name,
                 offset: row.offset,
                 width: row.width,
-                value: hex(values.get(*id)),
+                value: hex(values.get(id)),
                 writable: row.kind == Access::ReadWrite,
-                fields: fields(rows, &[values.get(*id)]),
+                fields: fields(&rows, &[values.get(id)]),
             }
         })
         .collect()
@@ -278,7 +277,7 @@ fn queue(world: &World) -> Queue {
             };
             let text =
                 if words == [0, 0] { "–".to_owned() } else { command::sentence(words, decoded.as_ref()) };
-            Slot { index, script: command::script(words), text, words: words.map(hex), state }
+            Slot { index, text, words: words.map(hex), state }
         })
         .collect();
     Queue {
@@ -549,7 +548,8 @@ struct Predicate {
 }
 
 pub(crate) fn why(world: &World, slot: u32, question: Option<&Question>) -> Option<Why> {
-    let entry = &world.smmu.iotlb().entry(slot as usize)?;
+    let (_, entry) = world.smmu.iotlb().entries().find(|(at, _)| *at == Some(slot as usize))?;
+    let entry = &entry;
     let known = truth(world, entry);
     let state = staleness(world, entry);
     let is_stale = state == stale::MOVED || state == stale::GONE;
@@ -934,10 +934,4 @@ fn near(world: &World, address: Pa, granule: Granule, level: Level) -> Vec<Near>
             }
         })
         .collect()
-}
-
-/// Whether an access would be refused right now; used where a reader only points.
-pub(crate) fn points_at(world: &World, stream: u32, address: u64) -> String {
-    let found = world.smmu.walk(&transaction(stream, address, false), &world.ram);
-    place(&crate::world::answer(found))
 }

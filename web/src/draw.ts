@@ -242,11 +242,11 @@ export function drawGrid(canvas: HTMLCanvasElement, theme: Theme, columns: Colum
   const { ctx } = ready;
   const space = place.high > 10 ? 2 : 1;
   const [broad, side] = [place.wide - space, place.high - space];
+  ctx.drawImage(empty(place, theme, canvas.clientWidth, broad, side), 0, 0, canvas.clientWidth, Math.max(20, place.height));
   for (let at = 0; at < columns.slots; at++) {
-    const { x, y } = cellAt(place, at);
     const flags = columns.flags[at] ?? 0;
-    ctx.fillStyle = theme.free;
-    ctx.fillRect(x, y, broad, side);
+    if (flags === 0 && at !== slot) continue;
+    const { x, y } = cellAt(place, at);
     if ((flags & FLAG.live) === 0) {
       if ((flags & FLAG.justGone) !== 0) hatch(ctx, theme.needed, x, y, broad, side);
     } else {
@@ -286,6 +286,28 @@ export function drawGrid(canvas: HTMLCanvasElement, theme: Theme, columns: Colum
     }
   }
   return place;
+}
+
+let blank: { readonly key: string; readonly image: HTMLCanvasElement } | undefined;
+
+/** The grid without entries: drawn once a shape, since most of thousands of slots stay as they are. */
+function empty(place: Layout, theme: Theme, width: number, broad: number, side: number): HTMLCanvasElement {
+  const ratio = globalThis.devicePixelRatio || 1;
+  const key = [width, ratio, theme.free, ...Object.values(place)].join();
+  if (blank?.key === key) return blank.image;
+  const image = document.createElement('canvas');
+  [image.width, image.height] = [Math.round(width * ratio), Math.round(Math.max(20, place.height) * ratio)];
+  const ctx = image.getContext('2d');
+  if (ctx !== null) {
+    ctx.scale(ratio, ratio);
+    ctx.fillStyle = theme.free;
+    for (let at = 0; at < place.sets * place.ways; at++) {
+      const { x, y } = cellAt(place, at);
+      ctx.fillRect(x, y, broad, side);
+    }
+  }
+  blank = { key, image };
+  return image;
 }
 
 function hatch(ctx: CanvasRenderingContext2D, colour: string, x: number, y: number, wide: number, side: number): void {

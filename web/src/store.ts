@@ -61,14 +61,19 @@ export function createStore(library: Library) {
     return name + words.join('');
   });
 
-  /** Asks the machine for everything that is shown. */
-  function refresh(): void {
+  /** Asks the machine for everything that is shown; a light refresh, between others while time runs, for entries alone. */
+  function refresh(light = false): void {
     batch(() => {
       try {
         preview.value = model.compose(line.value);
       } catch (error) {
         preview.value = { error: sentence(error) };
         model.fill();
+      }
+      if (light) {
+        columns.value = model.columns();
+        tick.value += 1;
+        return;
       }
       panels.value = model.panels();
       if (!panels.value.streams.some(({ id }) => id === stream.value)) stream.value = panels.value.streams[0]?.id ?? stream.value;
@@ -171,9 +176,9 @@ export function createStore(library: Library) {
     say(`sent: ${panels.value.last?.text ?? line.value}. ${needed} dropped${excess === 0 ? '' : `, ${excess} in excess`}`);
   }
 
-  function run(moments: number): number {
+  function run(moments: number, light = false): number {
     const done = model.run(moments);
-    refresh();
+    refresh(light && done !== 0);
     return done;
   }
 

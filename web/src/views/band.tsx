@@ -8,7 +8,7 @@ import { isTlbi, type Store } from '../store.ts';
 import { pan, zoom } from '../view.ts';
 import { bytes, count, hex } from '../words.ts';
 import { Canvas } from './canvas.tsx';
-import { Panel } from './panel.tsx';
+import { Fold, Panel } from './panel.tsx';
 
 type Grip = 'left' | 'right' | 'middle' | 'space';
 const under = signal('');
@@ -99,8 +99,7 @@ export function Band({ store }: { readonly store: Store }) {
         onKeyDown={keys}
       />
       <p class="under">{under.value || `${bytes(to - from)} shown, from ${hex(Math.floor(from))}`}</p>
-      <details>
-        <summary>As a table</summary>
+      <Fold>{() => (
         <div class="scroll" tabIndex={0} role="region" aria-label="Entries by address">
           <table>
             <thead><tr><th scope="col">First address</th><th scope="col">Size</th><th scope="col">Lane</th><th scope="col">Leads to</th></tr></thead>
@@ -109,7 +108,7 @@ export function Band({ store }: { readonly store: Store }) {
             ))}</tbody>
           </table>
         </div>
-      </details>
+      )}</Fold>
     </Panel>
   );
 }

@@ -9,7 +9,6 @@ const TTL = ['0: any level', '1', '2', '3'] as const;
 
 export function Compose({ store }: { readonly store: Store }) {
   const { composer, kind, preview, hot } = store;
-  void store.tick.value;
   const answer = preview.value;
   const set = (key: string, value: string) => {
     composer.value = { ...composer.value, fields: { ...composer.value.fields, [key]: value } };

@@ -7,7 +7,6 @@ import { LESSONS } from '../tour.ts';
 export function Lesson({ store }: { readonly store: Store }) {
   const { step, panels, preview, slot, scenario } = store;
   const lesson = LESSONS[step.value];
-  void store.tick.value;
   useEffect(() => {
     if (lesson !== undefined && scenario.value.id !== lesson.scenario.id) store.begin(lesson.scenario, false, '');
     if (step.value === 3) store.speed.value = 65536;

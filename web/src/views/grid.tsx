@@ -6,7 +6,7 @@ import { FLAG, REASONS, STALE, VERDICT } from '../model.ts';
 import { isTlbi, type Store } from '../store.ts';
 import { bytes, count, hex } from '../words.ts';
 import { Canvas } from './canvas.tsx';
-import { Panel } from './panel.tsx';
+import { Fold, Panel } from './panel.tsx';
 
 export function Grid({ store }: { readonly store: Store }) {
   const place = useRef<Layout | undefined>(undefined);
@@ -46,10 +46,9 @@ export function Grid({ store }: { readonly store: Store }) {
         <i class="swatch needed" />would go <i class="swatch excess" />in excess <i class="swatch missed" />stale, would stay <i class="swatch stale" />stale <i class="swatch gone" />just gone · pale = unused
       </p>
       <output class="said" aria-live="polite">{slot.value < 0 ? 'Choose a slot to see why its entry stays or goes.' : said(store, slot.value)}</output>
-      <details>
-        <summary>As a table</summary>
+      <Fold>{() => (
         <Table store={store} />
-      </details>
+      )}</Fold>
     </Panel>
   );
 }

@@ -6,7 +6,7 @@ import type { Bits, LineKind, RecordView } from '../model.ts';
 import type { Store } from '../store.ts';
 import { bits, grouped, hex, number } from '../words.ts';
 import { Canvas } from './canvas.tsx';
-import { Panel } from './panel.tsx';
+import { Fold, Panel } from './panel.tsx';
 
 /** A record's bits to scale, most significant first. */
 function Fields({ fields, width, changed }: { readonly fields: readonly Bits[]; readonly width: number; readonly changed: (name: string) => boolean }) {
@@ -101,13 +101,12 @@ export function Queue({ store }: { readonly store: Store }) {
         </dl>
       </div>
       {slot === undefined ? null : <p class="mono slot"><b>slot {slot.index}</b> {slot.text}<br /><code>{slot.words[0]} {slot.words[1]}</code></p>}
-      <details>
-        <summary>As a table</summary>
+      <Fold>{() => (
         <div class="scroll" tabIndex={0} role="region" aria-label="Queue slots">
           <table><thead><tr><th scope="col">Slot</th><th scope="col">State</th><th scope="col">Command</th><th scope="col">Words</th></tr></thead>
             <tbody>{queue.slots.map(({ index, state, text, words }) => <tr key={index}><td>{index}</td><td>{state}</td><td>{text}</td><td>{words.join(' ')}</td></tr>)}</tbody></table>
         </div>
-      </details>
+      )}</Fold>
     </Panel>
   );
 }
@@ -137,13 +136,12 @@ export function Configuration({ store }: { readonly store: Store }) {
   return (
     <Panel id="configuration" title="Configuration and walk cache" shortcut="F" hint="what memory holds, what is remembered">
       {config.map((record) => <Record key={record.title} record={record} />)}
-      <div class="scroll" tabIndex={0} role="region" aria-label="Walk cache">
+      <Fold title={`Walk cache: ${tables.length} tables`}>{() => <div class="scroll" tabIndex={0} role="region" aria-label="Walk cache">
         <table>
-          <caption>Walk cache: {tables.length} tables</caption>
           <thead><tr><th scope="col">Level</th><th scope="col">Input</th><th scope="col">Next table</th><th scope="col">Command</th></tr></thead>
           <tbody>{tables.slice(0, 64).map((row) => <tr key={row.text + row.level + row.input}><td>L{row.level}</td><td title={`${row.text}, ${row.size}`}>{row.input}</td><td>{row.next}</td><td>{row.verdict === 'goes' || row.verdict === '–' ? row.verdict : `stays: ${row.verdict}`}</td></tr>)}</tbody>
         </table>
-      </div>
+      </div>}</Fold>
     </Panel>
   );
 }
@@ -155,7 +153,6 @@ const COUNTED = [
 
 export function Counts({ store }: { readonly store: Store }) {
   const { counters, now } = store.panels.value;
-  void store.tick.value;
   const samples = store.model.samples();
   const at = samples.map((sample) => sample.at);
   const rate = samples.map(({ counters: { hits, misses } }) => (hits + misses === 0 ? 0 : hits / (hits + misses)));
@@ -179,7 +176,7 @@ const KINDS: readonly LineKind[] = ['cpu', 'command', 'tlb', 'dma', 'event', 'er
 export function Log({ store }: { readonly store: Store }) {
   const [only, setOnly] = useState('all');
   const { log } = store.panels.value;
-  const shown = log.filter(({ kind }) => only === 'all' || kind === only).slice(0, 80);
+  const shown = log.filter(({ kind }) => only === 'all' || kind === only).slice(0, 60);
   return (
     <Panel id="log" title="Log" shortcut="L" hint={(
       <label>show <select value={only} onChange={(event) => setOnly(event.currentTarget.value)}><option>all</option>{KINDS.map((kind) => <option key={kind}>{kind}</option>)}</select></label>

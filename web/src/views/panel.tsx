@@ -1,6 +1,7 @@
 // The frame of every panel: a heading, a key that leads to it, and what it holds.
 
 import type { ComponentChildren } from 'preact';
+import { useState } from 'preact/hooks';
 
 interface Props {
   readonly id: string;
@@ -20,5 +21,16 @@ export function Panel({ id, title, hint, shortcut, children }: Props) {
       </header>
       {children}
     </section>
+  );
+}
+
+/** Something that is made only while it is open: a table of what a canvas shows. */
+export function Fold({ title = 'As a table', children }: { readonly title?: string; readonly children: () => ComponentChildren }) {
+  const [open, setOpen] = useState(false);
+  return (
+    <details onToggle={(event) => setOpen(event.currentTarget.open)}>
+      <summary>{title}</summary>
+      {open ? children() : null}
+    </details>
   );
 }

@@ -33,11 +33,11 @@ export function Transport({ store }: { readonly store: Store }) {
   const { panels, running, speed } = store;
   const { now, end, over, trouble } = panels.value;
   const time = useRef(0);
-  void store.tick.value;
 
   useEffect(() => {
     if (!running.value) return undefined;
     let frame = 0;
+    let count = 0;
     const calm = matchMedia('(prefers-reduced-motion: reduce)').matches;
     const go = (at: number) => {
       frame = requestAnimationFrame(go);
@@ -46,10 +46,14 @@ export function Transport({ store }: { readonly store: Store }) {
       if (at - time.current < wait) return;
       time.current = at;
       const steps = speed.value <= 4 ? 1 : speed.value <= 16 ? 1 : Math.ceil(speed.value / 16);
-      if (store.run(steps) === 0) running.value = false;
+      count += 1;
+      if (store.run(steps, speed.value > 4 && count % 4 !== 0) === 0) running.value = false;
     };
     frame = requestAnimationFrame(go);
-    return () => cancelAnimationFrame(frame);
+    return () => {
+      cancelAnimationFrame(frame);
+      store.refresh();
+    };
   }, [running.value]);
 
   const marks = store.model.marks(0, end, Math.max(1, Math.min(MARKS, end)));
