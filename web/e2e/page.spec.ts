@@ -217,6 +217,7 @@ test('a table holds what its canvas shows', async ({ page }) => {
 
 test('keys and the palette reach everything', async ({ page }) => {
   await page.keyboard.press('Control+k');
+  await expect(page.getByRole('combobox', { name: 'What to do' })).toBeFocused();
   await page.keyboard.type('fix wrong ttl');
   await page.keyboard.press('Enter');
   await expect(page.locator('#story-title')).toContainText('done right');
@@ -224,7 +225,9 @@ test('keys and the palette reach everything', async ({ page }) => {
   await page.keyboard.press('?');
   await expect(page.getByRole('dialog', { name: 'Keys' })).toBeVisible();
   await page.keyboard.press('Escape');
+  await expect(page.getByRole('dialog', { name: 'Keys' })).toBeHidden();
   await page.keyboard.press('t');
+  await expect(page.locator('#iotlb canvas')).toBeFocused();
   await page.keyboard.press('ArrowRight');
   await expect(page.locator('#why')).toContainText('TTL');
   const before = await moment(page);

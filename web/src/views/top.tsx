@@ -180,10 +180,12 @@ function Search({ store }: { readonly store: Store }) {
     ]),
     ...KNOBS.flatMap(([key, name, values, names]) => values.map((value, n) => [`Knob: ${name} ${names?.[n] ?? value}`, () => store.setKnob(key, value)] as const)),
   ];
-  const found = all.filter(([name]) => typed.toLowerCase().split(' ').every((word) => name.toLowerCase().includes(word))).slice(0, 12);
-  const run = (n: number) => {
+  const find = (text: string) => all.filter(([name]) => text.toLowerCase().split(' ').every((word) => name.toLowerCase().includes(word))).slice(0, 12);
+  const found = find(typed);
+  // What stands in the field counts, drawn already or not.
+  const run = (n: number, text: string) => {
     palette.value = false;
-    found[n]?.[1]();
+    find(text)[n]?.[1]();
   };
   return (
     <div class="palette">
@@ -191,14 +193,14 @@ function Search({ store }: { readonly store: Store }) {
         autofocus role="combobox" aria-expanded="true" aria-controls="found" aria-label="What to do" aria-activedescendant={`found-${at}`} placeholder="type a few letters" value={typed}
         onInput={(event) => { setTyped(event.currentTarget.value); setAt(0); }}
         onKeyDown={(event) => {
-          if (event.key === 'Enter') run(at);
+          if (event.key === 'Enter') run(event.currentTarget.value === typed ? at : 0, event.currentTarget.value);
           else if (event.key === 'ArrowDown') setAt(Math.min(found.length - 1, at + 1));
           else if (event.key === 'ArrowUp') setAt(Math.max(0, at - 1));
           else return;
           event.preventDefault();
         }}
       />
-      <ul id="found" role="listbox" aria-label="Commands">{found.map(([name], n) => <li key={name} id={`found-${n}`} role="option" aria-selected={n === at} onClick={() => run(n)}>{name}</li>)}</ul>
+      <ul id="found" role="listbox" aria-label="Commands">{found.map(([name], n) => <li key={name} id={`found-${n}`} role="option" aria-selected={n === at} onClick={() => run(n, typed)}>{name}</li>)}</ul>
     </div>
   );
 }
