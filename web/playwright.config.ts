@@ -7,6 +7,8 @@ const port = process.env['PAGE_PORT'] ??= String(42_000 + (process.pid % 2000));
 export default defineConfig({
   testDir: 'e2e',
   workers: 1,
+  // A browser on two busy cores is late at times; what fails three times over is wrong.
+  retries: 2,
   timeout: 60_000,
   reporter: [['list'], ['./e2e/sum.ts']],
   outputDir: '.test/browser',
