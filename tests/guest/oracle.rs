@@ -294,6 +294,9 @@ pub fn walk(cd: &Cd, oas: u32, memory: &impl Words, input: u64, access: Access) 
             rights.ux &= !rights.uw;
             rights.px &= !rights.pw;
         }
+        // A run larger than what goes in or comes out has members that fault: the hint has no meaning (tables.md §7).
+        let run = shift + grain.contiguous(level).trailing_zeros();
+        let fits = run <= bits.min(output_bits);
         walk.leaf = Some(Leaf {
             base,
             log2: shift,
@@ -301,7 +304,7 @@ pub fn walk(cd: &Cd, oas: u32, memory: &impl Words, input: u64, access: Access) 
             grain,
             level,
             global: leaf.get(descriptor::NG) == 0,
-            contiguous: leaf.get(descriptor::CONTIGUOUS) == 1 && grain.contiguous(level) > 1,
+            contiguous: leaf.get(descriptor::CONTIGUOUS) == 1 && grain.contiguous(level) > 1 && fits,
             rights,
         });
         walk.answer =
