@@ -20,7 +20,7 @@ function Page({ store }: { readonly store: Store }) {
   const { mode, message } = store;
   useEffect(() => {
     if (mode.value === 'lab' && store.scenario.value.group === 'tour') {
-      const first = store.library.scenarios[0];
+      const first = store.catalog.scenarios[0];
       if (first !== undefined) store.begin(first, false, '');
     }
   }, [mode.value]);

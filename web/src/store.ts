@@ -22,9 +22,9 @@ export const USUAL_KNOBS = 'sets=16 ways=8 ril=1 walk=1 strict=0 granule=4 stage
 
 export type Store = ReturnType<typeof createStore>;
 
-export function createStore(library: Library) {
-  const model: Model = library.create('');
-  const first = library.scenarios[0];
+export function createStore(catalog: Library) {
+  const model: Model = catalog.create('');
+  const first = catalog.scenarios[0];
   if (first === undefined) throw new Error('there are no scenarios');
 
   const mode = signal<Mode>('lab');
@@ -51,7 +51,7 @@ export function createStore(library: Library) {
   let deeds: readonly Deed[] = [];
   let imported = false;
 
-  const kind = computed<KindView | undefined>(() => library.kinds.find(({ name }) => name === composer.value.name));
+  const kind = computed<KindView | undefined>(() => catalog.kinds.find(({ name }) => name === composer.value.name));
   const line = computed(() => {
     const { name, fields } = composer.value;
     const words = (kind.value?.fields ?? []).map(({ key }) => {
@@ -213,7 +213,7 @@ export function createStore(library: Library) {
 
   async function open(hash: string): Promise<void> {
     const state = await decode(hash);
-    const found = library.scenarios.find(({ id }) => id === state.scenario);
+    const found = catalog.scenarios.find(({ id }) => id === state.scenario);
     if (found === undefined) throw new Error(`there is no scenario "${state.scenario}"`);
     if (!begin(found, state.fixed, state.knobs)) throw new Error(message.value?.text ?? 'this link cannot be opened');
     for (const [moment, text] of state.deeds) {
@@ -250,7 +250,7 @@ export function createStore(library: Library) {
 
   begin(first, false, '');
   return {
-    library, model, mode, scenario, fixed, knobs, composer, kind, line, preview, panels, mapped, columns, slot, why, walk,
+    catalog, model, mode, scenario, fixed, knobs, composer, kind, line, preview, panels, mapped, columns, slot, why, walk,
     walkAddress, stream, window, running, speed, message, step, hot, tick,
     refresh, say, attempt, compose, begin, lookAround, setKnob, act, send, run, seek, importText, link, open, select,
   };

@@ -24,9 +24,9 @@ export function Compare({ store }: { readonly store: Store }) {
   const [round, setRound] = useState(0);
   const [, redraw] = useState(0);
   const racers = useMemo((): readonly Racer[] => {
-    const of = (id: string) => store.library.scenarios.find((each) => each.id === id);
+    const of = (id: string) => store.catalog.scenarios.find((each) => each.id === id);
     const create = (id: string, name: string, about: string, total: number): Racer => {
-      const model = store.library.create(USUAL_KNOBS);
+      const model = store.catalog.create(USUAL_KNOBS);
       const found = of(id);
       if (found !== undefined) model.load(USUAL_KNOBS, found.setup, found.script);
       model.fill();

@@ -33,7 +33,7 @@ export function Compose({ store }: { readonly store: Store }) {
               value={composer.value.name}
               onChange={(event) => { composer.value = { ...composer.value, name: event.currentTarget.value }; store.refresh(); }}
             >
-              {store.library.kinds.map(({ name }) => <option key={name} value={name}>CMD_{name.toUpperCase()}</option>)}
+              {store.catalog.kinds.map(({ name }) => <option key={name} value={name}>CMD_{name.toUpperCase()}</option>)}
             </select>
           </label>
           {(kind.value?.fields ?? []).map(({ key, name, width }) => (

@@ -26,7 +26,7 @@ export function Lesson({ store }: { readonly store: Store }) {
         <button type="button" onClick={() => store.begin(lesson.scenario, false, '')}>Again</button>
         {step.value + 1 < LESSONS.length
           ? <button type="button" class={done ? 'primary' : ''} id="next" onClick={() => { step.value += 1; }}>Next ▸</button>
-          : <button type="button" class={done ? 'primary' : ''} id="next" onClick={() => { store.mode.value = 'lab'; store.begin(store.library.scenarios[0] ?? lesson.scenario, false, ''); }}>To the lab ▸</button>}
+          : <button type="button" class={done ? 'primary' : ''} id="next" onClick={() => { store.mode.value = 'lab'; store.begin(store.catalog.scenarios[0] ?? lesson.scenario, false, ''); }}>To the lab ▸</button>}
       </div>
     </section>
   );
