@@ -200,7 +200,11 @@ impl Machine {
         };
         self.composed = words.first().copied();
         self.fill();
-        Ok(plain(&snapshot::preview(&self.history.world, &self.frame, self.composed.unwrap_or_default())))
+        Ok(plain(&snapshot::preview::preview(
+            &self.history.world,
+            &self.frame,
+            self.composed.unwrap_or_default(),
+        )))
     }
 
     /// Fills the columns. Call it before reading them.
@@ -240,12 +244,12 @@ impl Machine {
     /// Why the entry in `slot` goes or stays: asked of the composed command, or of the last TLBI if `last`.
     pub fn why(&self, slot: u32, last: bool) -> WhyValue {
         let question = if last { self.last_question() } else { self.question() };
-        plain(&snapshot::why(&self.history.world, slot, question.as_ref()))
+        plain(&snapshot::why::why(&self.history.world, slot, question.as_ref()))
     }
 
     /// The walk of an address, on a copy that remembers nothing.
     pub fn walk(&self, stream: u32, address: u64) -> WalkValue {
-        plain(&snapshot::walk(&self.history.world, stream, address))
+        plain(&snapshot::walk::walk(&self.history.world, stream, address))
     }
 
     /// What the tables of `stream` map: first and last address and log2 of the leaf, in threes.
