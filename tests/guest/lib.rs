@@ -7,6 +7,7 @@
 
 pub mod bench;
 pub mod bits;
+pub mod campaign;
 pub mod commands;
 pub mod counters;
 pub mod device;

@@ -5,12 +5,10 @@
 
 #![allow(clippy::panic, clippy::indexing_slicing, clippy::expect_used, reason = "a failed test panics")]
 
-use core::panic::AssertUnwindSafe;
-use std::panic::catch_unwind;
-
 use fastrand::Rng;
 use smmuv3::{Behaviour, Features, Settings};
 use smmuv3_tests::bits::Record;
+use smmuv3_tests::campaign;
 use smmuv3_tests::commands::{field, opcode, plain};
 use smmuv3_tests::oracle::Access;
 use smmuv3_tests::scenario::{Action, Extent, Half, Place, Plan, STREAMS_PER_SPACE, World};
@@ -39,55 +37,17 @@ fn strict_devices_keep_what_no_command_names() {
 }
 
 fn run_guests(choose: impl Fn(&mut Plan)) {
-    let number = |name: &str| std::env::var(name).ok().and_then(|text| text.parse::<u64>().ok());
-    let seeds = match number("SEED") {
-        Some(seed) => seed..seed + 1,
-        None => 0..number("GUESTS").unwrap_or(GUESTS),
-    };
-    for seed in seeds {
-        let mut rng = Rng::with_seed(seed);
-        let mut plan = random_plan(&mut rng);
+    let make = |rng: &mut Rng| {
+        let mut plan = random_plan(rng);
         choose(&mut plan);
-        let mut generator = Generator { rng: &mut rng, plan: &plan, recent: Vec::new() };
-        let actions: Vec<_> = (0..ACTIONS).map(|_| generator.action()).collect();
-        if let Err(first) = run(&plan, &actions) {
-            std::panic::set_hook(Box::new(|_| {}));
-            let (actions, last) = shrink(&plan, actions, first);
-            let _ = std::panic::take_hook();
-            let list: String = actions.iter().map(|action| format!("\n  {action:x?}")).collect();
-            panic!("SEED={seed} {plan:x?}{list}\n{last}");
-        }
-    }
-}
-
-/// Runs a guest; a panic on the way is a failure like another.
-fn run(plan: &Plan, actions: &[Action]) -> Result<(), String> {
-    let guest = || {
+        let mut generator = Generator { rng, plan: &plan, recent: Vec::new() };
+        let actions = (0..ACTIONS).map(|_| generator.action()).collect();
+        (plan, actions)
+    };
+    campaign::run(GUESTS, make, |plan: &Plan, actions: &[Action]| {
         let mut world = World::<256>::new(plan);
         actions.iter().try_for_each(|action| world.step(action))
-    };
-    catch_unwind(AssertUnwindSafe(guest)).unwrap_or_else(|panic| {
-        let text = panic.downcast_ref::<String>().cloned();
-        Err(text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned())).unwrap_or_default())
-    })
-}
-
-/// Leaves out ever smaller pieces of the list as long as the guest still fails.
-fn shrink(plan: &Plan, mut actions: Vec<Action>, mut failure: String) -> (Vec<Action>, String) {
-    let mut piece = actions.len();
-    while piece > 0 {
-        let mut start = 0;
-        while start < actions.len() {
-            let mut fewer = actions.clone();
-            fewer.drain(start..(start + piece).min(actions.len()));
-            match run(plan, &fewer) {
-                Err(found) => (actions, failure) = (fewer, found),
-                Ok(()) => start += piece,
-            }
-        }
-        piece /= 2;
-    }
-    (actions, failure)
+    });
 }
 
 fn random_plan(rng: &mut Rng) -> Plan {
