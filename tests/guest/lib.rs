@@ -13,6 +13,7 @@ pub mod counters;
 pub mod device;
 pub mod driver;
 pub mod kept;
+pub mod kept_nested;
 pub mod machine;
 pub mod machine_nested;
 pub mod oracle;

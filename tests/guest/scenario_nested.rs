@@ -17,9 +17,10 @@ use crate::bits::{Record, Words};
 use crate::commands::{self, Command, Hint, Leaf, linux_range_invalidation};
 use crate::driver::{Boot, Driver, transaction, value};
 use crate::kept::{Illegal, Misaligned};
+use crate::kept_nested::Facts;
 use crate::machine_nested::{GUEST_RAM, GUEST_RAM_BYTES, Recorder, View};
 use crate::oracle::Access;
-use crate::oracle_nested::{Ask, Device, Facts, Outcome, Response, World as Regime};
+use crate::oracle_nested::{Ask, Device, Outcome, Response, World as Regime};
 use crate::tables::{Cd, Grain, Heap, PageTables, Ste, cd, descriptor, l1cd, ste};
 
 /// CR2.E2H
