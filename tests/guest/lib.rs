@@ -12,6 +12,7 @@ pub mod commands;
 pub mod counters;
 pub mod device;
 pub mod driver;
+mod edits;
 pub mod kept;
 pub mod kept_nested;
 pub mod machine;
