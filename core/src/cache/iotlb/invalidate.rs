@@ -53,7 +53,7 @@ impl<const N: usize> Iotlb<N> {
             }
             for number in named {
                 let (dropped, wrapped) = self.spaces.forget(number);
-                self.epoch = self.epoch.wrapping_add(1);
+                self.forget_answers();
                 effect.dropped += dropped;
                 if wrapped {
                     self.sweep();
@@ -157,8 +157,8 @@ impl<const N: usize> Iotlb<N> {
                 }
                 if let Some(mark) = self.marks.get_mut(slot) {
                     self.spaces.remove(mark.tag().number(), entry.is_fractured());
-                    self.epoch = self.epoch.wrapping_add(1);
                     *mark = Mark::DEAD;
+                    self.forget_answers();
                 }
                 effect.dropped += 1;
             }
