@@ -247,17 +247,11 @@ impl<const N: usize> Iotlb<N> {
 
     /// What stands for `space` and for the global entries that it finds, as far as they have numbers.
     pub(crate) fn references(&mut self, space: &Space) -> SpaceRefs {
-        let mut known = SpaceRefs { names: self.spaces.names(), ..SpaceRefs::NONE };
-        if let Some(number) = self.spaces.find(space, false) {
-            known.own = self.spaces.reference(number);
-        }
+        let own = self.spaces.find_reference(space, false);
         let shared = Space { asid: Asid(0), ..*space };
-        if has_asid(space)
-            && let Some(number) = self.spaces.find(&shared, true)
-        {
-            known.global = self.spaces.reference(number);
-        }
-        known
+        let global =
+            if has_asid(space) { self.spaces.find_reference(&shared, true) } else { SpaceRefs::NONE.global };
+        SpaceRefs { own, global, names: self.spaces.names() }
     }
 
     /// Whether either space may have got a number since it was looked for; it is looked for again.

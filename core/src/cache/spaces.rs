@@ -214,6 +214,12 @@ impl Spaces {
         (number, free >= SPACES, wrapped)
     }
 
+    /// What stands for a space, if it has a number, live or not.
+    pub(super) fn find_reference(&mut self, space: &Space, global: bool) -> SpaceRef {
+        let number = self.search(Numbers(self.named), space, global);
+        number.map_or(SpaceRef::NONE, |number| self.reference(number))
+    }
+
     /// What stands for the space of `number` from now on.
     #[inline]
     pub(super) fn reference(&self, number: usize) -> SpaceRef {
