@@ -279,7 +279,7 @@ impl<const N: usize> Iotlb<N> {
             self.payloads.get_mut(slot),
         ) {
             (*page, *mark, *stamp, *payload) = (place.page, place.mark, self.clock, Packed::new(entry));
-            self.spaces.add(number, entry.log2_size, entry.is_fractured());
+            self.spaces.add(number, entry);
         }
     }
 

@@ -64,7 +64,8 @@ pub struct VmidScope {
 }
 
 impl VmidScope {
-    const fn names(self, vmid: Vmid) -> bool {
+    #[inline]
+    pub(super) const fn names(self, vmid: Vmid) -> bool {
         (self.vmid.0 ^ vmid.0) >> self.ignored_bits == 0
     }
 }
@@ -79,6 +80,14 @@ pub struct Control {
     pub has_vmid: bool,
     /// `CR0.VMW`: low VMID bits that are ignored, 0 to 4.
     pub vmid_wildcard: u8,
+}
+
+impl Control {
+    /// The VMIDs that a command for `vmid` names.
+    #[inline]
+    pub(crate) fn vmid(self, vmid: Vmid) -> Option<VmidScope> {
+        self.has_vmid.then_some(VmidScope { vmid, ignored_bits: self.vmid_wildcard })
+    }
 }
 
 /// ASIDs that a command names.
@@ -104,6 +113,32 @@ pub struct Span {
 }
 
 impl Span {
+    /// The addresses that a command for entries of `stage` names, to the letter.
+    #[inline]
+    pub(crate) fn of(operand: &Operand, stage: Stages) -> Self {
+        let is_virtual = !matches!(stage, Stages::S2);
+        let first = if is_virtual { sign_extend(operand.address) } else { operand.address };
+        // Without a granule the command names whatever contains the address; entries are 4 KiB or larger.
+        let Some(granule) = granule(operand) else {
+            return Self { first, last: first | low_mask(12) };
+        };
+        // A range ends with the half of the address space that it begins in, and with the address space.
+        let top = if is_virtual && first >> SIGN_BIT == 0 { low_mask(SIGN_BIT) } else { u64::MAX };
+        let log2_unit = granule.shift() + u32::from(operand.scale);
+        let units = u64::from(operand.num) + 1;
+        let more = if log2_unit <= units.leading_zeros() { (units << log2_unit) - 1 } else { u64::MAX };
+        Self { first, last: first.saturating_add(more).min(top) }
+    }
+
+    /// The span that hints size and align: they give the size of the leaves that it begins with. Where its first address
+    /// is not aligned to that, the range is UNPREDICTABLE, and this widens it; an aligned one keeps its last address.
+    #[inline]
+    pub(crate) fn relaxed(self, granule: Option<Granule>, level: Option<Level>) -> Self {
+        let unit = granule.map_or(12, |granule| level.map_or(granule.shift(), |l| granule.level_shift(l)));
+        let first = align_down(self.first, unit);
+        if first == self.first { self } else { Self { first, last: self.last | low_mask(unit) } }
+    }
+
     /// Whether `2^log2_size` bytes from `start` on share an address with the span.
     #[must_use]
     #[inline]
@@ -126,9 +161,9 @@ impl Scope {
     /// What `command` names, to the letter; `None` if it is no TLBI.
     #[must_use]
     pub fn of(command: &Command, control: Control) -> Option<Self> {
-        let Control { e2h, has_vmid, vmid_wildcard } = control;
+        let e2h = control.e2h;
         let el2 = Regime::One(if e2h { StreamWorld::El2E2h } else { StreamWorld::El2 });
-        let vmid = |vmid: Vmid| has_vmid.then_some(VmidScope { vmid, ignored_bits: vmid_wildcard });
+        let vmid = |vmid: Vmid| control.vmid(vmid);
         let all = Self {
             regime: Regime::One(StreamWorld::El1),
             stage: Stages::S1,
@@ -168,47 +203,16 @@ impl Scope {
 
     /// The scope narrowed to the addresses, granule and level of `operand`.
     fn at(self, operand: &Operand) -> Self {
-        let first = match self.stage {
-            Stages::S2 => operand.address,
-            Stages::S1 | Stages::Both => sign_extend(operand.address),
-        };
-        let granule = match operand.tg {
-            1 => Some(Granule::Kib4),
-            2 => Some(Granule::Kib16),
-            3 => Some(Granule::Kib64),
-            _ => None,
-        };
-        let level = match operand.effective_ttl() {
-            0 => None,
-            ttl => Some(Level::from_number(ttl.into())),
-        };
-        // Without a granule the command names whatever contains the address; entries are 4 KiB or larger.
-        let log2_unit = granule.map_or(12, |granule| granule.shift() + u32::from(operand.scale));
-        let units = if granule.is_some() { u128::from(operand.num) + 1 } else { 1 };
-        // A range ends with the half of the address space that it begins in, and with the address space.
-        let top =
-            if self.stage != Stages::S2 && first >> SIGN_BIT == 0 { low_mask(SIGN_BIT) } else { u64::MAX };
-        // At most 32 << (63 + 16): fits 128 bits.
-        let last = (u128::from(first) + (units << log2_unit) - 1).min(top.into()) as u64;
-        Self { span: Some(Span { first, last }), granule, level, leaf_only: operand.leaf, ..self }
+        let (granule, level) = hints(operand);
+        let span = Span::of(operand, self.stage);
+        Self { span: Some(span), granule, level, leaf_only: operand.leaf, ..self }
     }
 
     /// What an implementation drops that takes hints for hints: `TG` and `TTL` size and align the span, but entries
     /// of other granules and levels inside it go as well. Over-invalidation is always allowed (§4.4.1).
     #[must_use]
     pub fn relaxed(&self) -> Self {
-        let span = self.span.map(|span| {
-            // The address has to be aligned to the level's size; where it is not, the range is UNPREDICTABLE.
-            let unit = self
-                .granule
-                .map_or(12, |granule| self.level.map_or(granule.shift(), |l| granule.level_shift(l)));
-            Span { first: align_down(span.first, unit), last: span.last | low_mask(unit) }
-        });
-        // A misaligned first address is widened; an aligned one keeps its last address.
-        let span = match (self.span, span) {
-            (Some(exact), Some(wide)) if exact.first == wide.first => Some(exact),
-            (_, wide) => wide,
-        };
+        let span = self.span.map(|span| span.relaxed(self.granule, self.level));
         Self { span, granule: None, level: None, ..*self }
     }
 
@@ -253,7 +257,7 @@ impl Scope {
     }
 
     /// Whether every predicate that a space answers for all its entries holds.
-    #[inline]
+    #[cfg(test)]
     pub(super) fn names_space(&self, space: &Space, global: bool) -> bool {
         self.judge_space(space, global).verdict() == Verdict::Drop
     }
@@ -365,6 +369,27 @@ impl Judgement {
         let failed = self.answers().into_iter().find(|(answer, _)| *answer == Answer::Fails);
         failed.map_or(Verdict::Drop, |(_, reason)| Verdict::Spare(reason))
     }
+}
+
+/// The granule that `TG` gives.
+#[inline]
+const fn granule(operand: &Operand) -> Option<Granule> {
+    match operand.tg {
+        1 => Some(Granule::Kib4),
+        2 => Some(Granule::Kib16),
+        3 => Some(Granule::Kib64),
+        _ => None,
+    }
+}
+
+/// The granule and level of the leaves that `TG` and `TTL` give.
+#[inline]
+pub(crate) fn hints(operand: &Operand) -> (Option<Granule>, Option<Level>) {
+    let level = match operand.effective_ttl() {
+        0 => None,
+        ttl => Some(Level::from_number(ttl.into())),
+    };
+    (granule(operand), level)
 }
 
 /// A virtual address with `[63:56]` made equal to bit 55, which covers every tag that `TBI` lets through.

@@ -1,10 +1,10 @@
 //! Table descriptors on the way to leaves. They make the `Leaf` bit of an invalidation mean something: with `Leaf` = 1
 //! they stay, and a later miss goes through them (§4.4.1).
 
-use crate::arch::addr::{Granule, Level, Stage, align_down};
+use crate::arch::addr::{Granule, Level, Stage, align_down, low_mask};
 use crate::arch::entry::{Space, TableEntry, TableLimits};
 use crate::arch::id::{Asid, StreamWorld, Vmid};
-use crate::cache::scope::{Scope, Verdict};
+use crate::cache::scope::{AsidScope, Scope, Span, Verdict, VmidScope};
 use crate::env::trace::{Step, Trace};
 use crate::format::command::Command;
 
@@ -18,6 +18,22 @@ pub struct WalkCache {
     /// Ways are replaced in turn.
     next: u8,
     live: u32,
+    named: Named,
+}
+
+/// What a command may name of all that was kept since nothing was.
+#[derive(Clone, Copy, Debug)]
+struct Named {
+    /// Bit `n` is set if the low six bits of an ASID were `n`.
+    asids: u64,
+    /// Likewise VMIDs.
+    vmids: u64,
+    /// Nothing reaches beyond this.
+    extent: Span,
+}
+
+impl Named {
+    const NOTHING: Self = Self { asids: 0, vmids: 0, extent: Span { first: u64::MAX, last: 0 } };
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -46,7 +62,7 @@ const EMPTY: Slot = Slot {
 impl WalkCache {
     /// Nothing remembered.
     pub(crate) const fn new() -> Self {
-        Self { slots: [EMPTY; SETS * WAYS], next: 0, live: 0 }
+        Self { slots: [EMPTY; SETS * WAYS], next: 0, live: 0, named: Named::NOTHING }
     }
 
     /// The live descriptors.
@@ -57,7 +73,7 @@ impl WalkCache {
     /// Forgets everything.
     pub fn clear(&mut self) {
         self.slots.fill(EMPTY);
-        self.live = 0;
+        (self.live, self.named) = (0, Named::NOTHING);
     }
 
     /// The descriptor of `granule` nearest to the leaf of `input`, at level `start` or below.
@@ -93,6 +109,11 @@ impl WalkCache {
         });
         if let Some(slot) = set.get_mut(way) {
             self.live += u32::from(!slot.live);
+            let Named { asids, vmids, extent } = &mut self.named;
+            *asids |= 1 << (entry.space.asid.0 % 64);
+            *vmids |= 1 << (entry.space.vmid.0 % 64);
+            extent.first = extent.first.min(entry.input);
+            extent.last = extent.last.max(entry.input | low_mask(entry.log2_size()));
             *slot = Slot { live: true, entry: *entry };
         }
     }
@@ -102,13 +123,46 @@ impl WalkCache {
         if self.live == 0 || scope.leaf_only {
             return;
         }
-        for slot in self.slots.iter_mut().filter(|slot| slot.live) {
+        let meets = |entry: &TableEntry| {
+            scope.span.is_none_or(|span| span.intersects(entry.input, entry.log2_size()))
+        };
+        for slot in self.slots.iter_mut().filter(|slot| slot.live && meets(&slot.entry)) {
             if scope.table_verdict(&slot.entry) == Verdict::Drop {
                 trace.step(&Step::TableDrop { by: *by, entry: slot.entry });
                 slot.live = false;
                 self.live -= 1;
             }
         }
+        if self.live == 0 {
+            self.named = Named::NOTHING;
+        }
+    }
+
+    /// Whether a command of NS-EL1 for this VMID and ASID, or any, may have something to drop here.
+    #[inline]
+    pub(crate) const fn may_name(
+        &self,
+        vmid: Option<VmidScope>,
+        asid: AsidScope,
+        span: Option<&Span>,
+    ) -> bool {
+        let Named { asids, vmids, extent } = &self.named;
+        if self.live == 0 {
+            return false;
+        }
+        let has_asid = match asid {
+            AsidScope::Any => true,
+            AsidScope::Only(asid) | AsidScope::OrGlobal(asid) => *asids >> (asid.0 % 64) & 1 != 0,
+        };
+        let has_vmid = match vmid {
+            Some(VmidScope { vmid, ignored_bits: 0 }) => *vmids >> (vmid.0 % 64) & 1 != 0,
+            _ => true,
+        };
+        let meets = match span {
+            Some(span) => extent.first <= span.last && span.first <= extent.last,
+            None => true,
+        };
+        has_asid && has_vmid && meets
     }
 }
 

@@ -4,48 +4,43 @@ use super::queue::Queue;
 use super::{Behaviour, Smmu};
 use crate::arch::addr::{Pa, low_mask};
 use crate::arch::id::{StreamId, SubstreamId};
-use crate::cache::iotlb::Invalidation;
-use crate::cache::scope::Scope;
+use crate::cache::iotlb::{Effect, Invalidation};
+use crate::cache::scope::{AsidScope, Scope, Span, Stages, hints};
 use crate::env::Host;
 use crate::env::interrupt::Interrupt;
 use crate::env::memory::{Abort, Memory};
 use crate::env::trace::{AtcCompletion, CommandError, Step};
-use crate::format::command::{AtcInvalidation, COMMAND_BYTES, Command, Signal};
+use crate::format::command::{AtcInvalidation, COMMAND_BYTES, Command, Operand, Signal, field, opcode};
 use crate::format::regs::{Reg, cr0, cr2, gerror, queue_index};
 
 /// Commands that one read of memory brings at most.
 const BULK: usize = 16;
 
-/// Up to `count` commands from `position` on, which lie one behind the other: in one read where memory answers for all,
-/// otherwise as many as it answers for one by one.
-fn fetch<'a, M: Memory + ?Sized>(
-    queue: &Queue,
-    position: u32,
-    count: usize,
-    bulk: &'a mut [[u64; 2]; BULK],
-    memory: &M,
-) -> &'a [[u64; 2]] {
-    let address = queue.entry(position);
-    let count = count.min(BULK);
-    let mut bytes = [[0; 16]; BULK];
-    let mut read = 0;
-    if let Some(all) = bytes.get_mut(..count)
-        && memory.read(address, all.as_flattened_mut()).is_ok()
-    {
-        read = count;
+/// A command as it lies in memory.
+type Raw = [u8; COMMAND_BYTES as usize];
+
+const fn words(raw: &Raw) -> [u64; 2] {
+    let both = u128::from_le_bytes(*raw);
+    [both as u64, (both >> 64) as u64]
+}
+
+/// Fills `bulk` with commands that lie one behind the other from `address` on, and says how many: all in one read where
+/// memory answers for all, otherwise as many as it answers for one by one.
+#[inline]
+fn fetch<M: Memory + ?Sized>(address: Pa, bulk: &mut [Raw], memory: &M) -> usize {
+    if memory.read(address, bulk.as_flattened_mut()).is_ok() {
+        bulk.len()
     } else {
-        for (n, entry) in bytes.iter_mut().take(count).enumerate() {
-            if memory.read(address.offset(COMMAND_BYTES * n as u64), entry).is_err() {
-                break;
-            }
-            read += 1;
-        }
+        fetch_singly(address, bulk, memory)
     }
-    for (words, bytes) in bulk.iter_mut().zip(&bytes).take(read) {
-        let both = u128::from_le_bytes(*bytes);
-        *words = [both as u64, (both >> 64) as u64];
-    }
-    bulk.get(..read).unwrap_or(&[])
+}
+
+#[cold]
+#[inline(never)]
+fn fetch_singly<M: Memory + ?Sized>(address: Pa, bulk: &mut [Raw], memory: &M) -> usize {
+    let is_abort = |(n, raw): (u64, &mut Raw)| memory.read(address.offset(COMMAND_BYTES * n), raw).is_err();
+    let count = bulk.len();
+    (0..).zip(bulk).position(is_abort).unwrap_or(count)
 }
 
 /// Which command queue. A CMD_SYNC waits for the commands of its own queue alone.
@@ -73,13 +68,14 @@ impl<const N: usize> Smmu<N> {
         self.legacy_pending() || self.ecmdq_pending().is_some()
     }
 
+    #[inline]
     fn legacy_pending(&self) -> bool {
         let registers = &self.registers;
-        let queue = registers.command_queue(&self.features);
-        let stopped = gerror::CMDQ_ERR.get(registers.active_errors()) != 0;
-        registers.is_set(Reg::Cr0, cr0::CMDQEN)
-            && !stopped
-            && !queue.is_empty(registers.position(Reg::CmdqProd), registers.position(Reg::CmdqCons))
+        let (prod, cons) = (registers.position(Reg::CmdqProd), registers.position(Reg::CmdqCons));
+        prod != cons
+            && registers.is_set(Reg::Cr0, cr0::CMDQEN)
+            && gerror::CMDQ_ERR.get(registers.active_errors()) == 0
+            && !registers.command_queue(&self.features).is_empty(prod, cons)
     }
 
     /// Reads and executes at most `budget` commands, and says how many it read, one that stops its queue included.
@@ -107,16 +103,44 @@ impl<const N: usize> Smmu<N> {
     /// and as many as one read of memory brings. Says how many that were, at least 1.
     fn consume_legacy<H: Host + ?Sized>(&mut self, budget: u32, host: &mut H) -> u32 {
         let queue = self.registers.command_queue(&self.features);
-        let (prod, mut cons) =
-            (self.registers.position(Reg::CmdqProd), self.registers.position(Reg::CmdqCons));
+        let (prod, cons) = (self.registers.position(Reg::CmdqProd), self.registers.position(Reg::CmdqCons));
         let ready = queue.len(prod, cons).unwrap_or(0).min(queue.contiguous(cons)).min(budget);
-        let mut bulk = [[0; 2]; BULK];
-        let fetched = fetch(&queue, cons, ready as usize, &mut bulk, host);
+        let was_full = queue.is_full(prod, cons);
+        let address = queue.entry(cons);
+        // One command is what a guest that waits for each sends: it needs no buffer for many.
+        if ready == 1 {
+            let mut one = [[0; 16]];
+            let fetched = fetch(address, &mut one, host);
+            self.run_all(&queue, was_full, one.get(..fetched).unwrap_or(&[]), host)
+        } else {
+            let mut many = [[0; 16]; BULK];
+            let bulk = many.get_mut(..BULK.min(ready as usize)).unwrap_or(&mut []);
+            let fetched = fetch(address, bulk, host);
+            self.run_all(&queue, was_full, many.get(..fetched).unwrap_or(&[]), host)
+        }
+    }
+
+    /// Executes what was fetched from CMDQ, and says how many commands it read, at least 1.
+    fn run_all<H: Host + ?Sized>(
+        &mut self,
+        queue: &Queue,
+        mut was_full: bool,
+        fetched: &[Raw],
+        host: &mut H,
+    ) -> u32 {
+        let alone = !host.wants_entries() && !host.wants_spared() && self.caches.iotlb.is_bounded();
+        let mut cons = self.registers.position(Reg::CmdqCons);
         let mut read = 0;
-        let mut was_full = queue.is_full(prod, cons);
-        for words in fetched {
+        for raw in fetched {
             read += 1;
-            match self.run_one(Source::Legacy, &queue, cons, Ok(*words), host) {
+            let words = words(raw);
+            if alone && !was_full && self.run_plain(queue, cons, words, host) {
+                cons = queue.next(cons);
+                continue;
+            }
+            // CONS has to be right wherever a signal or an error can be seen.
+            self.registers.put(Reg::CmdqCons, queue_index::POSITION, cons.into());
+            match self.run_one(Source::Legacy, queue, cons, Ok(words), host) {
                 Ok(command) => {
                     cons = queue.next(cons);
                     self.registers.put(Reg::CmdqCons, queue_index::POSITION, cons.into());
@@ -129,12 +153,103 @@ impl<const N: usize> Smmu<N> {
                 }
             }
         }
+        self.registers.put(Reg::CmdqCons, queue_index::POSITION, cons.into());
         if read == 0 {
             host.step(&Step::CommandError(CommandError::Abort));
             self.stop(CommandError::Abort, host);
             read = 1;
         }
         read
+    }
+
+    /// Executes a command at once that tells nobody: CMD_SYNC without a signal, and invalidations of NS-EL1, where nobody
+    /// asks which entries go. False if it is none of these, and nothing has happened then.
+    ///
+    /// It does what [`Smmu::run_one`] does, without a [`Scope`]: with hints taken for hints, what goes is the intersection
+    /// of address spaces and a span.
+    #[inline]
+    fn run_plain<H: Host + ?Sized>(
+        &mut self,
+        queue: &Queue,
+        position: u32,
+        words: [u64; 2],
+        host: &mut H,
+    ) -> bool {
+        let features = &self.features;
+        let opcode = field::OPCODE.of(&words) as u8;
+        let fetched =
+            Step::CommandFetch { index: queue.index(position), address: queue.entry(position), words };
+        if opcode == opcode::SYNC {
+            if field::CS.is_set(&words) || self.atc_timed_out {
+                return false;
+            }
+            host.step(&fetched);
+            host.step(&Step::Command(Command::Sync(Signal::None)));
+            self.stalls.retry_unrecorded();
+            return true;
+        }
+        if !features.s1p && opcode != opcode::TLBI_NSNH_ALL {
+            return false;
+        }
+        let vmid = Command::vmid(&words, features);
+        let asid = Command::asid(&words, features);
+        let named_vmid = self.registers.scope_control(features).vmid(vmid);
+        let (command, stage, vmid, asid) = match opcode {
+            opcode::TLBI_NH_VA => {
+                let Ok(operand) = Operand::decode(&words, field::ADDRESS, features) else { return false };
+                let command = Command::TlbiNhVa { vmid, asid, operand };
+                let (granule, level) = hints(&operand);
+                if granule.is_some() && self.settings.behaviour == Behaviour::Strict {
+                    return false;
+                }
+                let asid = AsidScope::OrGlobal(asid);
+                host.step(&fetched);
+                host.step(&Step::Command(command));
+                let span = Span::of(&operand, Stages::S1).relaxed(granule, level);
+                let named = self.caches.iotlb.el1(Stages::S1, named_vmid, asid);
+                let effect = self.caches.iotlb.forget_inside(named, &span);
+                let tables = !operand.leaf && self.caches.tables.may_name(named_vmid, asid, Some(&span));
+                self.invalidated(&command, tables, effect, host);
+                return true;
+            }
+            opcode::TLBI_NH_ASID => {
+                (Command::TlbiNhAsid { vmid, asid }, Stages::S1, named_vmid, AsidScope::Only(asid))
+            }
+            opcode::TLBI_NH_ALL => (Command::TlbiNhAll { vmid }, Stages::S1, named_vmid, AsidScope::Any),
+            opcode::TLBI_NSNH_ALL => (Command::TlbiNsnhAll, Stages::Both, None, AsidScope::Any),
+            _ => return false,
+        };
+        host.step(&fetched);
+        host.step(&Step::Command(command));
+        let named = self.caches.iotlb.el1(stage, vmid, asid);
+        let effect = self.caches.iotlb.forget_spaces(named);
+        let tables = self.caches.tables.may_name(vmid, asid, None);
+        self.invalidated(&command, tables, effect, host);
+        true
+    }
+
+    /// What follows once the IOTLB has been invalidated by a plain command.
+    #[inline]
+    fn invalidated<H: Host + ?Sized>(
+        &mut self,
+        command: &Command,
+        tables: bool,
+        effect: Effect,
+        host: &mut H,
+    ) {
+        self.stalls.touch();
+        if tables {
+            self.invalidate_tables(command, host);
+        }
+        host.step(&Step::Invalidated { by: *command, scanned: effect.scanned, dropped: effect.dropped });
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn invalidate_tables<H: Host + ?Sized>(&mut self, command: &Command, host: &mut H) {
+        if let Some(letter) = self.scope(command) {
+            self.caches.tables.invalidate(&self.applied(&letter), command, host);
+        }
     }
 
     /// ERR is set before GERROR tells of it; CONS stays at the command.

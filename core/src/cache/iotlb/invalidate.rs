@@ -1,12 +1,21 @@
 //! How the IOTLB forgets: whole spaces by their generation, probes where the span is small, otherwise one pass.
 
-use super::{Iotlb, Mark};
-use crate::cache::scope::{Scope, Span, Verdict};
+use super::{Iotlb, Mark, sign_extend};
+use crate::arch::addr::Stage;
+use crate::arch::id::StreamWorld;
+use crate::cache::scope::{AsidScope, Regime, Scope, Span, Stages, Verdict, VmidScope};
+use crate::cache::spaces::Numbers;
 use crate::env::trace::{Step, Trace};
 use crate::format::command::Command;
 
 /// Slots whose tags are compared with a span before any of them is looked at more closely.
 const CHUNK: usize = 32;
+
+/// A probe costs about as much as the pass over so many slots.
+const PROBE: u64 = 24;
+
+/// Pages that are probed for in any IOTLB, so that a short range costs the same in all.
+const FEW: u64 = 16;
 
 /// What an invalidation did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -40,90 +49,175 @@ impl<const N: usize> Iotlb<N> {
         if self.spaces.is_empty() {
             return effect;
         }
+        let scope = what.scope;
+        let named = self.spaces.named(scope);
         if trace.wants_spared() {
             return self.judge_all(what, effect, trace);
         }
-        let named = self.spaces.named(what.scope);
-        if named.is_empty() {
+        if !trace.wants_entries() && scope.granule.is_none() && scope.level.is_none() {
+            let forgotten = match &scope.span {
+                Some(span) => self.forget_inside(named, span),
+                None => self.forget_spaces(named),
+            };
+            effect.scanned += forgotten.scanned;
+            effect.dropped += forgotten.dropped;
             return effect;
         }
-        let Some(span) = what.scope.span else {
-            if trace.wants_entries() {
-                return self.judge_all(what, effect, trace);
-            }
-            for number in named {
-                let (dropped, wrapped) = self.spaces.forget(number);
-                self.epoch = self.epoch.wrapping_add(1);
-                effect.dropped += dropped;
-                if wrapped {
-                    self.sweep();
-                }
-            }
-            return effect;
+        let Some(span) = &scope.span else {
+            return if named.is_empty() { effect } else { self.judge_all(what, effect, trace) };
         };
+        let mut met = Numbers::NONE;
+        for number in named {
+            if !self.spaces.slot(number).misses(span) {
+                met.insert(number);
+            }
+        }
+        effect.scanned +=
+            self.each_inside(met, span, |iotlb, slot| iotlb.judge(slot, what, &mut effect.dropped, trace));
+        effect
+    }
 
+    /// The live spaces of NS-EL1 that a command names.
+    #[inline]
+    pub(crate) fn el1(&self, stage: Stages, vmid: Option<VmidScope>, asid: AsidScope) -> Numbers {
+        self.spaces.named_by(Regime::One(StreamWorld::El1), stage, vmid, asid)
+    }
+
+    /// Whether there are no entries but those in sets.
+    #[inline]
+    pub(crate) const fn is_bounded(&self) -> bool {
+        #[cfg(feature = "alloc")]
+        return self.unbounded.is_none();
+        #[cfg(not(feature = "alloc"))]
+        true
+    }
+
+    /// Drops all entries of the spaces.
+    #[inline]
+    pub(crate) fn forget_spaces(&mut self, named: Numbers) -> Effect {
+        let mut effect = Effect::default();
+        for number in named {
+            effect.dropped += self.forget_space(number);
+        }
+        effect
+    }
+
+    fn forget_space(&mut self, number: usize) -> u32 {
+        let (dropped, wrapped) = self.spaces.forget(number);
+        self.epoch = self.epoch.wrapping_add(1);
+        if wrapped {
+            self.sweep();
+        }
+        dropped
+    }
+
+    /// Drops the entries of the spaces whose leaves meet `span`.
+    #[inline]
+    pub(crate) fn forget_inside(&mut self, named: Numbers, span: &Span) -> Effect {
+        let mut effect = Effect::default();
+        let mut met = Numbers::NONE;
+        for number in named {
+            let slot = self.spaces.slot(number);
+            if slot.misses(span) {
+                continue;
+            }
+            if slot.is_inside(span) {
+                effect.dropped += self.forget_space(number);
+            } else {
+                met.insert(number);
+            }
+        }
+        if !met.is_empty() {
+            effect.scanned = self.each_inside(met, span, |iotlb, slot| {
+                iotlb.drop_slot(slot);
+                effect.dropped += 1;
+            });
+        }
+        effect
+    }
+
+    /// Calls `found` with every slot of the spaces `named` whose leaf meets `span`, and says how many slots it looked at.
+    fn each_inside(&mut self, named: Numbers, span: &Span, mut found: impl FnMut(&mut Self, usize)) -> u32 {
         let mut pages = 0u64;
         for number in named {
             let slot = self.spaces.slot(number);
             // A fractured entry is kept under its own address, but named by its leaf's.
             if slot.fractured != 0 {
-                return self.judge_all(what, effect, trace);
+                return self.each_leaf_inside(named, span, found);
             }
-            let mut sizes = slot.sizes;
-            while sizes != 0 {
-                let size = sizes.trailing_zeros();
-                sizes &= sizes - 1;
+            let span = slot.clip(span);
+            for size in Numbers(slot.sizes) {
                 pages = pages.saturating_add((span.last >> size) - (span.first >> size)).saturating_add(1);
             }
         }
-        // A probe costs about as much as the pass over 24 slots.
-        let few = pages <= (self.slots() as u64 / 24).max(1);
+        let few = pages <= (self.slots() as u64 / PROBE).max(FEW);
+        let mut scanned = 0;
         for number in named {
-            let mut sizes = self.spaces.slot(number).sizes;
-            while sizes != 0 {
-                let size = sizes.trailing_zeros();
-                sizes &= sizes - 1;
+            let slot = self.spaces.slot(number);
+            let span = slot.clip(span);
+            for size in Numbers(slot.sizes) {
                 // An entry that begins before the span holds its first address.
                 let last = if few { span.last >> size } else { span.first >> size };
                 for page in span.first >> size..=last {
-                    effect.scanned += self.ways;
-                    if let Some(slot) = self.probe(number, page << size, size) {
-                        self.judge(slot, what, &mut effect, trace);
+                    scanned += self.ways;
+                    if let Some(slot) = self.probe(number, page << size, size as u32) {
+                        found(self, slot);
                     }
                 }
             }
         }
-        if !few {
-            self.pass(&span, named.0, what, &mut effect, trace);
-        }
-        effect
+        if few { scanned } else { scanned + self.pass(named, span, found) }
     }
 
     /// One pass over all slots for entries that begin inside `span`: 32-bit halves first, the rest where one matches.
-    fn pass<T: Trace + ?Sized>(
-        &mut self,
-        span: &Span,
-        named: u64,
-        what: &Invalidation<'_>,
-        effect: &mut Effect,
-        trace: &mut T,
-    ) {
+    fn pass(&mut self, named: Numbers, span: &Span, mut found: impl FnMut(&mut Self, usize)) -> u32 {
         let first = (span.first >> 12) as u32;
         let length = u32::try_from((span.last >> 12) - (span.first >> 12)).unwrap_or(u32::MAX);
         let slots = self.slots();
-        effect.scanned += slots as u32;
         for start in (0..slots).step_by(CHUNK) {
-            let Some(pages) = self.pages.get(start..(start + CHUNK).min(slots)) else { return };
-            if !any_between(pages, first, length) {
+            let end = (start + CHUNK).min(slots);
+            let Some(pages) = self.pages.get(start..end) else { break };
+            let any = match pages.try_into() {
+                Ok(pages) => any_between::<CHUNK>(pages, first, length),
+                Err(_) => true,
+            };
+            if !any {
                 continue;
             }
-            for slot in start..start + pages.len() {
-                let Some(mark) = self.marks.get(slot) else { return };
-                if named >> mark.tag().number() & 1 != 0 && self.is_live(*mark) {
-                    self.judge(slot, what, effect, trace);
+            for slot in start..end {
+                let (Some(mark), Some(page)) = (self.marks.get(slot), self.pages.get(slot)) else { break };
+                let number = mark.tag().number();
+                let address = self.address(*mark, *page);
+                let inside = span.first <= address && address <= span.last;
+                if inside && named.contains(number) && self.is_live(*mark) {
+                    found(self, slot);
                 }
             }
         }
+        slots as u32
+    }
+
+    /// The same where entries are smaller than their leaves.
+    #[cold]
+    #[inline(never)]
+    fn each_leaf_inside(
+        &mut self,
+        named: Numbers,
+        span: &Span,
+        mut found: impl FnMut(&mut Self, usize),
+    ) -> u32 {
+        for slot in 0..self.slots() {
+            let Some(number) = self.marks.get(slot).map(|mark| mark.tag().number()) else { break };
+            if named.contains(number)
+                && let Some(entry) = self.entry(slot)
+            {
+                let (start, log2_size) = entry.leaf_span();
+                if span.intersects(start, log2_size) {
+                    found(self, slot);
+                }
+            }
+        }
+        self.slots() as u32
     }
 
     /// Judges every live entry.
@@ -135,7 +229,7 @@ impl<const N: usize> Iotlb<N> {
     ) -> Effect {
         effect.scanned += self.slots() as u32;
         for slot in 0..self.slots() {
-            self.judge(slot, what, &mut effect, trace);
+            self.judge(slot, what, &mut effect.dropped, trace);
         }
         effect
     }
@@ -145,7 +239,7 @@ impl<const N: usize> Iotlb<N> {
         &mut self,
         slot: usize,
         what: &Invalidation<'_>,
-        effect: &mut Effect,
+        dropped: &mut u32,
         trace: &mut T,
     ) {
         let Some(entry) = self.entry(slot) else { return };
@@ -155,14 +249,37 @@ impl<const N: usize> Iotlb<N> {
                     let needed = what.letter.verdict(&entry) == Verdict::Drop;
                     trace.step(&Step::Drop { by: *what.by, entry, needed });
                 }
-                if let Some(mark) = self.marks.get_mut(slot) {
-                    self.spaces.remove(mark.tag().number(), entry.is_fractured());
-                    self.epoch = self.epoch.wrapping_add(1);
-                    *mark = Mark::DEAD;
-                }
-                effect.dropped += 1;
+                self.drop_slot(slot);
+                *dropped += 1;
             }
-            Verdict::Spare(reason) => trace.step(&Step::Spare { by: *what.by, entry, reason }),
+            Verdict::Spare(reason) => {
+                if trace.wants_spared() {
+                    trace.step(&Step::Spare { by: *what.by, entry, reason });
+                }
+            }
+        }
+    }
+
+    /// Drops the live entry in `slot`.
+    fn drop_slot(&mut self, slot: usize) {
+        let Some(mark) = self.marks.get(slot).copied() else { return };
+        let number = mark.tag().number();
+        let fractured = self.spaces.slot(number).fractured != 0
+            && self.entry(slot).is_some_and(|entry| entry.is_fractured());
+        self.spaces.remove(number, fractured);
+        self.epoch = self.epoch.wrapping_add(1);
+        if let Some(mark) = self.marks.get_mut(slot) {
+            *mark = Mark::DEAD;
+        }
+    }
+
+    /// The first address of the entry with this mark and page.
+    #[inline]
+    fn address(&self, mark: Mark, page: u32) -> u64 {
+        let address = mark.page(page) << 12;
+        match self.spaces.slot(mark.tag().number()).stage() {
+            Stage::S1 => sign_extend(address),
+            Stage::S2 => address,
         }
     }
 
@@ -179,6 +296,6 @@ impl<const N: usize> Iotlb<N> {
 
 /// Whether any of `pages` lies between `first` and `first + length`, both included; wraps with 32 bits.
 #[inline]
-fn any_between(pages: &[u32], first: u32, length: u32) -> bool {
+fn any_between<const C: usize>(pages: &[u32; C], first: u32, length: u32) -> bool {
     pages.iter().fold(false, |any, page| any | (page.wrapping_sub(first) <= length))
 }

@@ -126,7 +126,9 @@ pub mod opcode {
 }
 
 impl Operand {
-    fn decode(words: &[u64; 2], address: Field, features: &Features) -> Result<Self, Illegal> {
+    /// The operand of a TLBI command whose address is in the field `address`.
+    #[inline]
+    pub(crate) fn decode(words: &[u64; 2], address: Field, features: &Features) -> Result<Self, Illegal> {
         let leaf = field::LEAF.is_set(words);
         let operand = Self { leaf, ..Self::at(address.of(words) << 12) };
         if !features.ril {
@@ -168,8 +170,8 @@ impl Command {
         let ssid = SubstreamId(field::SSID.of(w) as u32);
         let substream = field::SSV.is_set(w).then_some(ssid);
         let leaf = field::LEAF.is_set(w);
-        let vmid = Vmid(field::VMID.of(w) as u16 & if features.vmid16 { 0xffff } else { 0xff });
-        let asid = Asid(field::ASID.of(w) as u16 & if features.asid16 { 0xffff } else { 0xff });
+        let vmid = Self::vmid(w, features);
+        let asid = Self::asid(w, features);
 
         let has_ssec = matches!(opcode, 0x01..=0x07 | opcode::RESUME | opcode::STALL_TERM);
         let can_stall = features.stall_model != StallModel::Terminate;
@@ -265,6 +267,18 @@ impl Command {
             }),
             _ => return Err(Illegal),
         })
+    }
+
+    /// The VMID of a TLBI command.
+    #[inline]
+    pub(crate) fn vmid(words: &[u64; 2], features: &Features) -> Vmid {
+        Vmid(field::VMID.of(words) as u16 & if features.vmid16 { 0xffff } else { 0xff })
+    }
+
+    /// The ASID of a TLBI command.
+    #[inline]
+    pub(crate) fn asid(words: &[u64; 2], features: &Features) -> Asid {
+        Asid(field::ASID.of(words) as u16 & if features.asid16 { 0xffff } else { 0xff })
     }
 
     /// The 16 bytes of this command: the inverse of [`Command::decode`] on an SMMU that has it.
