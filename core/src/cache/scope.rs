@@ -113,6 +113,13 @@ pub struct Span {
 }
 
 impl Span {
+    /// What a command without a range names at `address`, a virtual one.
+    #[inline]
+    pub(crate) const fn page(address: u64) -> Self {
+        let first = sign_extend(align_down(address, 12));
+        Self { first, last: first | low_mask(12) }
+    }
+
     /// The addresses that a command for entries of `stage` names, to the letter.
     #[inline]
     pub(crate) fn of(operand: &Operand, stage: Stages) -> Self {
@@ -257,7 +264,6 @@ impl Scope {
     }
 
     /// Whether every predicate that a space answers for all its entries holds.
-    #[cfg(test)]
     pub(super) fn names_space(&self, space: &Space, global: bool) -> bool {
         self.judge_space(space, global).verdict() == Verdict::Drop
     }
@@ -394,5 +400,5 @@ pub(crate) fn hints(operand: &Operand) -> (Option<Granule>, Option<Level>) {
 
 /// A virtual address with `[63:56]` made equal to bit 55, which covers every tag that `TBI` lets through.
 const fn sign_extend(address: u64) -> u64 {
-    if address >> SIGN_BIT & 1 == 0 { address & low_mask(SIGN_BIT) } else { address | !low_mask(SIGN_BIT) }
+    (((address << (63 - SIGN_BIT)) as i64) >> (63 - SIGN_BIT)) as u64
 }

@@ -4,14 +4,14 @@
 //! invalidation asks about spaces rather than entries, and forgetting a whole space is a step to the next
 //! generation: entries of older ones are free room from then on.
 //!
-//! Sets of spaces are words of 64 bits, ready by StreamWorld, stage, ASID and VMID: what a command names is their
-//! intersection. Each space knows the extent of all that was kept in it since it was empty, so that a span outside of
+//! Sets of spaces are words of 64 bits, those of NS-EL1 ready by stage, ASID and VMID: what a command names is at hand
+//! without asking each space. Each space knows the extent of all that was kept in it since it was empty, so that a span outside of
 //! it costs nothing, and one around it forgets the space.
 
 use crate::arch::addr::{Stage, low_mask};
 use crate::arch::entry::{Entry, Space};
 use crate::arch::id::{Asid, StreamWorld, Vmid};
-use crate::cache::scope::{AsidScope, Regime, Scope, Span, Stages, VmidScope};
+use crate::cache::scope::{Scope, Span, Stages};
 
 /// Address spaces that can have live translations at once; a further one takes the place of another.
 pub(super) const SPACES: usize = 64;
@@ -30,6 +30,7 @@ impl Tag {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Slot {
     space: Space,
+    name: Name,
     /// The entries that every ASID finds, under ASID 0.
     global: bool,
     tag: Tag,
@@ -60,79 +61,61 @@ pub(super) struct Spaces {
     turn: u8,
 }
 
-/// The live spaces by what a command may name. An empty space is in none of these sets.
+/// The live spaces of NS-EL1 by what its commands name. An empty space is in none of these sets.
 #[derive(Clone, Debug)]
 struct Sets {
-    worlds: [u64; 3],
+    all: u64,
+    /// Those of stage 2.
     stage2: u64,
+    /// Those of stage 1 that hold the entries for every ASID.
     global: u64,
-    /// By [`bucket`].
-    asids: [u64; BUCKETS],
+    /// The rest of stage 1, by the bucket of their name.
+    named: [u64; BUCKETS],
+    /// All, by the bucket of their VMID.
     vmids: [u64; BUCKETS],
 }
 
 const BUCKETS: usize = 16;
 
-/// Where an ASID or VMID is looked for; others may be there too.
-const fn bucket(id: u16) -> usize {
-    (id ^ id >> 4 ^ id >> 8 ^ id >> 12) as usize % BUCKETS
+/// ASID `[31:16]` and VMID `[15:0]` as one word, in the order in which commands have them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Name(pub(crate) u32);
+
+impl Name {
+    const fn of(space: &Space) -> Self {
+        Self((space.asid.0 as u32) << 16 | space.vmid.0 as u32)
+    }
+
+    /// The VMID under ASID 0.
+    const fn vmid(self) -> Self {
+        Self(self.0 & 0xffff)
+    }
+
+    /// Where a name is looked for; others may be there too.
+    const fn bucket(self) -> usize {
+        (self.0.wrapping_mul(0x9e37_79b1) >> 28) as usize % BUCKETS
+    }
 }
 
 impl Sets {
     const fn new() -> Self {
-        Self { worlds: [0; 3], stage2: 0, global: 0, asids: [0; BUCKETS], vmids: [0; BUCKETS] }
+        Self { all: 0, stage2: 0, global: 0, named: [0; BUCKETS], vmids: [0; BUCKETS] }
     }
 
     fn change(&mut self, space: &Space, global: bool, change: impl Fn(&mut u64)) {
-        let Self { worlds, stage2, global: globals, asids, vmids } = self;
-        let words = [
-            worlds.get_mut(space.world as usize),
-            (space.stage == Stage::S2).then_some(stage2),
-            global.then_some(globals),
-            asids.get_mut(bucket(space.asid.0)),
-            vmids.get_mut(bucket(space.vmid.0)),
-        ];
-        words.into_iter().flatten().for_each(change);
-    }
-
-    #[inline]
-    fn world(&self, world: StreamWorld) -> u64 {
-        self.worlds.get(world as usize).copied().unwrap_or(0)
-    }
-
-    /// Spaces whose entries have no ASID.
-    #[inline]
-    fn bare(&self) -> u64 {
-        self.stage2 | self.world(StreamWorld::El2)
-    }
-
-    #[inline]
-    fn asid(&self, asid: Asid) -> u64 {
-        self.asids.get(bucket(asid.0)).copied().unwrap_or(0) | self.bare()
-    }
-
-    /// All that a command can name, and of ASIDs and VMIDs perhaps others.
-    #[inline]
-    fn named(&self, regime: Regime, stage: Stages, vmid: Option<VmidScope>, asid: AsidScope) -> u64 {
-        let world = match regime {
-            Regime::One(world) => self.world(world),
-            Regime::AnyEl2 => self.world(StreamWorld::El2) | self.world(StreamWorld::El2E2h),
-        };
-        let stage = match stage {
-            Stages::S1 => !self.stage2,
-            Stages::S2 => self.stage2,
-            Stages::Both => u64::MAX,
-        };
-        let asid = match asid {
-            AsidScope::Any => u64::MAX,
-            AsidScope::Only(asid) => self.asid(asid) & !self.global,
-            AsidScope::OrGlobal(asid) => self.asid(asid) | self.global,
-        };
-        let vmid = match vmid {
-            Some(VmidScope { vmid, ignored_bits: 0 }) => self.vmids.get(bucket(vmid.0)).copied().unwrap_or(0),
-            _ => u64::MAX,
-        };
-        world & stage & asid & vmid
+        if space.world != StreamWorld::El1 {
+            return;
+        }
+        let name = Name::of(space);
+        change(&mut self.all);
+        self.vmids.get_mut(name.vmid().bucket()).map(&change);
+        match space.stage {
+            Stage::S2 => change(&mut self.stage2),
+            Stage::S1 if global => change(&mut self.global),
+            Stage::S1 => {
+                self.named.get_mut(name.bucket()).map(&change);
+            }
+        }
     }
 }
 
@@ -150,6 +133,7 @@ impl Spaces {
     pub(super) const fn new() -> Self {
         let mut slots = [Slot {
             space: NO_SPACE,
+            name: Name::of(&NO_SPACE),
             global: false,
             tag: Tag(0),
             count: 0,
@@ -225,6 +209,7 @@ impl Spaces {
                 (slot.tag, wrapped) = (Tag(next), over);
             }
             slot.space = *space;
+            slot.name = Name::of(space);
             slot.global = global;
             slot.spread = (words.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32) as u32;
         }
@@ -306,39 +291,70 @@ impl Spaces {
     }
 
     /// The live spaces that a scope names.
-    #[inline]
     pub(super) fn named(&self, scope: &Scope) -> Numbers {
-        self.named_by(scope.regime, scope.stage, scope.vmid, scope.asid)
-    }
-
-    /// The live spaces of a StreamWorld, stage, VMID and ASID.
-    #[inline]
-    pub(super) fn named_by(
-        &self,
-        regime: Regime,
-        stage: Stages,
-        vmid: Option<VmidScope>,
-        asid: AsidScope,
-    ) -> Numbers {
-        let mut named = self.sets.named(regime, stage, vmid, asid);
-        if vmid.is_none() && asid == AsidScope::Any {
-            return Numbers(named);
-        }
-        let bare = self.sets.bare();
-        for n in Numbers(named) {
+        let mut named = Numbers::NONE;
+        for n in Numbers(self.live) {
             let slot = self.slot(n);
-            let is_other = match asid {
-                AsidScope::Only(asid) | AsidScope::OrGlobal(asid) => {
-                    slot.space.asid != asid && !slot.global && bare >> n & 1 == 0
-                }
-                AsidScope::Any => false,
-            };
-            if is_other || vmid.is_some_and(|vmid| !vmid.names(slot.space.vmid)) {
-                named &= !(1 << n);
+            if scope.names_space(&slot.space, slot.global) {
+                named.insert(n);
             }
         }
-        Numbers(named)
+        named
     }
+
+    /// The live spaces that a command of NS-EL1 names.
+    #[inline]
+    pub(super) fn of_el1(&self, which: El1) -> Numbers {
+        let Sets { all, stage2, global, named, vmids } = &self.sets;
+        let bucket =
+            |sets: &[u64; BUCKETS], name: Name| Numbers(sets.get(name.bucket()).copied().unwrap_or(0));
+        match which {
+            El1::All => Numbers(*all),
+            El1::Asid(name) => self.with(bucket(named, name), |space| space == name),
+            El1::AsidOrGlobal(name) => {
+                let own = self.with(bucket(named, name), |space| space == name);
+                if *global == 0 {
+                    return own;
+                }
+                let global = self.with(Numbers(*global), |space| space == name.vmid());
+                Numbers(own.0 | global.0)
+            }
+            El1::Vmid(stage, name) => {
+                let vmid = name.vmid();
+                let stage = match stage {
+                    Stages::S1 => !stage2,
+                    Stages::S2 => *stage2,
+                    Stages::Both => u64::MAX,
+                };
+                self.with(Numbers(bucket(vmids, vmid).0 & stage), |space| space.vmid() == vmid)
+            }
+        }
+    }
+
+    /// Those of `numbers` whose names are right.
+    #[inline]
+    fn with(&self, numbers: Numbers, is_right: impl Fn(Name) -> bool) -> Numbers {
+        let mut right = numbers;
+        for n in numbers {
+            if !is_right(self.slot(n).name) {
+                right.0 &= !(1 << n);
+            }
+        }
+        right
+    }
+}
+
+/// What a command of NS-EL1 asks a space for. A VMID is 0 where there are none, and none is a wildcard.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum El1 {
+    /// Nothing.
+    All,
+    /// Stage 1, ASID and VMID, entries that are not global.
+    Asid(Name),
+    /// The same, and the global ones of the VMID.
+    AsidOrGlobal(Name),
+    /// A stage, and the VMID.
+    Vmid(Stages, Name),
 }
 
 impl Slot {

@@ -4,7 +4,8 @@
 use crate::arch::addr::{Granule, Level, Stage, align_down, low_mask};
 use crate::arch::entry::{Space, TableEntry, TableLimits};
 use crate::arch::id::{Asid, StreamWorld, Vmid};
-use crate::cache::scope::{AsidScope, Scope, Span, Verdict, VmidScope};
+use crate::cache::scope::{Scope, Span, Verdict};
+use crate::cache::spaces::El1;
 use crate::env::trace::{Step, Trace};
 use crate::format::command::Command;
 
@@ -138,31 +139,20 @@ impl WalkCache {
         }
     }
 
-    /// Whether a command of NS-EL1 for this VMID and ASID, or any, may have something to drop here.
+    /// Whether a command of NS-EL1 may have something to drop here.
     #[inline]
-    pub(crate) const fn may_name(
-        &self,
-        vmid: Option<VmidScope>,
-        asid: AsidScope,
-        span: Option<&Span>,
-    ) -> bool {
+    pub(crate) const fn may_name(&self, which: El1, span: Option<&Span>) -> bool {
         let Named { asids, vmids, extent } = &self.named;
-        if self.live == 0 {
-            return false;
-        }
-        let has_asid = match asid {
-            AsidScope::Any => true,
-            AsidScope::Only(asid) | AsidScope::OrGlobal(asid) => *asids >> (asid.0 % 64) & 1 != 0,
-        };
-        let has_vmid = match vmid {
-            Some(VmidScope { vmid, ignored_bits: 0 }) => *vmids >> (vmid.0 % 64) & 1 != 0,
-            _ => true,
+        let named = match which {
+            El1::All => true,
+            El1::Asid(name) | El1::AsidOrGlobal(name) => *asids >> (name.0 >> 16 & 63) & 1 != 0,
+            El1::Vmid(_, name) => *vmids >> (name.0 & 63) & 1 != 0,
         };
         let meets = match span {
             Some(span) => extent.first <= span.last && span.first <= extent.last,
             None => true,
         };
-        has_asid && has_vmid && meets
+        self.live != 0 && named && meets
     }
 }
 

@@ -4,8 +4,9 @@ use super::queue::Queue;
 use super::{Behaviour, Smmu};
 use crate::arch::addr::{Pa, low_mask};
 use crate::arch::id::{StreamId, SubstreamId};
-use crate::cache::iotlb::{Effect, Invalidation};
-use crate::cache::scope::{AsidScope, Scope, Span, Stages, hints};
+use crate::cache::iotlb::Invalidation;
+use crate::cache::scope::{Scope, Span, Stages, hints};
+use crate::cache::spaces::{El1, Name};
 use crate::env::Host;
 use crate::env::interrupt::Interrupt;
 use crate::env::memory::{Abort, Memory};
@@ -41,6 +42,12 @@ fn fetch_singly<M: Memory + ?Sized>(address: Pa, bulk: &mut [Raw], memory: &M) -
     let is_abort = |(n, raw): (u64, &mut Raw)| memory.read(address.offset(COMMAND_BYTES * n), raw).is_err();
     let count = bulk.len();
     (0..).zip(bulk).position(is_abort).unwrap_or(count)
+}
+
+/// What the commands depend on that [`Smmu::run_plain`] executes.
+struct Plain {
+    /// The bits of a command's ASID and VMID that exist.
+    name: u32,
 }
 
 /// Which command queue. A CMD_SYNC waits for the commands of its own queue alone.
@@ -128,127 +135,141 @@ impl<const N: usize> Smmu<N> {
         fetched: &[Raw],
         host: &mut H,
     ) -> u32 {
-        let alone = !host.wants_entries() && !host.wants_spared() && self.caches.iotlb.is_bounded();
-        let mut cons = self.registers.position(Reg::CmdqCons);
-        let mut read = 0;
+        let start = self.registers.position(Reg::CmdqCons);
+        let plain = if was_full { None } else { self.plain(host) };
+        let mut count = 0;
         for raw in fetched {
-            read += 1;
             let words = words(raw);
-            if alone && !was_full && self.run_plain(queue, cons, words, host) {
-                cons = queue.next(cons);
+            if let Some(plain) = &plain
+                && self.run_plain(plain, (queue, start, count), words, host)
+            {
+                count += 1;
                 continue;
             }
+            let cons = queue.after(start, count);
             // CONS has to be right wherever a signal or an error can be seen.
             self.registers.put(Reg::CmdqCons, queue_index::POSITION, cons.into());
             match self.run_one(Source::Legacy, queue, cons, Ok(words), host) {
                 Ok(command) => {
-                    cons = queue.next(cons);
-                    self.registers.put(Reg::CmdqCons, queue_index::POSITION, cons.into());
+                    self.registers.put(Reg::CmdqCons, queue_index::POSITION, queue.next(cons).into());
                     self.passed(&command, was_full, host);
                     was_full = false;
+                    count += 1;
                 }
                 Err(error) => {
                     self.stop(error, host);
-                    return read;
+                    return count + 1;
                 }
             }
         }
-        self.registers.put(Reg::CmdqCons, queue_index::POSITION, cons.into());
-        if read == 0 {
+        self.registers.put(Reg::CmdqCons, queue_index::POSITION, queue.after(start, count).into());
+        if count == 0 {
             host.step(&Step::CommandError(CommandError::Abort));
             self.stop(CommandError::Abort, host);
-            read = 1;
+            count = 1;
         }
-        read
+        count
     }
 
-    /// Executes a command at once that tells nobody: CMD_SYNC without a signal, and invalidations of NS-EL1, where nobody
-    /// asks which entries go. False if it is none of these, and nothing has happened then.
+    /// What plain commands depend on, if they can be executed at once: nobody asks which entries go, hints are taken for
+    /// hints, no VMID is a wildcard, and all entries are in sets.
+    #[inline]
+    fn plain<H: Host + ?Sized>(&self, host: &H) -> Option<Plain> {
+        let features = &self.features;
+        let is_plain = !host.wants_entries()
+            && !host.wants_spared()
+            && self.registers.field(Reg::Cr0, cr0::VMW) == 0
+            && self.settings.behaviour == Behaviour::Natural
+            && self.caches.iotlb.is_bounded();
+        let asid = if features.asid16 { 0xffff_0000 } else { 0x00ff_0000 };
+        let vmid = match (features.s2p, features.vmid16) {
+            (false, _) => 0,
+            (true, true) => 0xffff,
+            (true, false) => 0xff,
+        };
+        is_plain.then_some(Plain { name: asid | vmid })
+    }
+
+    /// Executes a command at once that tells nobody: CMD_SYNC without a signal, and invalidations of NS-EL1. False if it is
+    /// none of these, and nothing has happened then.
     ///
-    /// It does what [`Smmu::run_one`] does, without a [`Scope`]: with hints taken for hints, what goes is the intersection
-    /// of address spaces and a span.
+    /// It does what [`Smmu::run_one`] does, without a [`Scope`]: what goes is the intersection of address spaces and a span.
     #[inline]
     fn run_plain<H: Host + ?Sized>(
         &mut self,
-        queue: &Queue,
-        position: u32,
+        plain: &Plain,
+        (queue, start, count): (&Queue, u32, u32),
         words: [u64; 2],
         host: &mut H,
     ) -> bool {
         let features = &self.features;
+        let tell = |command: Command, host: &mut H| {
+            let position = queue.after(start, count);
+            let (index, address) = (queue.index(position), queue.entry(position));
+            host.step(&Step::CommandFetch { index, address, words });
+            host.step(&Step::Command(command));
+        };
         let opcode = field::OPCODE.of(&words) as u8;
-        let fetched =
-            Step::CommandFetch { index: queue.index(position), address: queue.entry(position), words };
         if opcode == opcode::SYNC {
             if field::CS.is_set(&words) || self.atc_timed_out {
                 return false;
             }
-            host.step(&fetched);
-            host.step(&Step::Command(Command::Sync(Signal::None)));
+            tell(Command::Sync(Signal::None), host);
             self.stalls.retry_unrecorded();
             return true;
         }
-        if !features.s1p && opcode != opcode::TLBI_NSNH_ALL {
+        let exists = match opcode {
+            opcode::TLBI_NH_VA | opcode::TLBI_NH_ASID | opcode::TLBI_NH_ALL => features.s1p,
+            opcode::TLBI_NSNH_ALL => true,
+            opcode::TLBI_S12_VMALL => features.s2p,
+            _ => false,
+        };
+        if !exists {
             return false;
         }
+        let name = Name((words[0] >> 32) as u32 & plain.name);
         let vmid = Command::vmid(&words, features);
         let asid = Command::asid(&words, features);
-        let named_vmid = self.registers.scope_control(features).vmid(vmid);
-        let (command, stage, vmid, asid) = match opcode {
+        let (command, which, span) = match opcode {
             opcode::TLBI_NH_VA => {
                 let Ok(operand) = Operand::decode(&words, field::ADDRESS, features) else { return false };
-                let command = Command::TlbiNhVa { vmid, asid, operand };
-                let (granule, level) = hints(&operand);
-                if granule.is_some() && self.settings.behaviour == Behaviour::Strict {
-                    return false;
-                }
-                let asid = AsidScope::OrGlobal(asid);
-                host.step(&fetched);
-                host.step(&Step::Command(command));
-                let span = Span::of(&operand, Stages::S1).relaxed(granule, level);
-                let named = self.caches.iotlb.el1(Stages::S1, named_vmid, asid);
-                let effect = self.caches.iotlb.forget_inside(named, &span);
-                let tables = !operand.leaf && self.caches.tables.may_name(named_vmid, asid, Some(&span));
-                self.invalidated(&command, tables, effect, host);
-                return true;
+                // Most unmapping is of pages, without a range.
+                let span = if operand.tg == 0 {
+                    Span::page(words[1])
+                } else {
+                    let (granule, level) = hints(&operand);
+                    Span::of(&operand, Stages::S1).relaxed(granule, level)
+                };
+                (Command::TlbiNhVa { vmid, asid, operand }, El1::AsidOrGlobal(name), Some(span))
             }
-            opcode::TLBI_NH_ASID => {
-                (Command::TlbiNhAsid { vmid, asid }, Stages::S1, named_vmid, AsidScope::Only(asid))
-            }
-            opcode::TLBI_NH_ALL => (Command::TlbiNhAll { vmid }, Stages::S1, named_vmid, AsidScope::Any),
-            opcode::TLBI_NSNH_ALL => (Command::TlbiNsnhAll, Stages::Both, None, AsidScope::Any),
-            _ => return false,
+            opcode::TLBI_NH_ASID => (Command::TlbiNhAsid { vmid, asid }, El1::Asid(name), None),
+            opcode::TLBI_NH_ALL => (Command::TlbiNhAll { vmid }, El1::Vmid(Stages::S1, name), None),
+            opcode::TLBI_S12_VMALL => (Command::TlbiS12Vmall { vmid }, El1::Vmid(Stages::Both, name), None),
+            _ => (Command::TlbiNsnhAll, El1::All, None),
         };
-        host.step(&fetched);
-        host.step(&Step::Command(command));
-        let named = self.caches.iotlb.el1(stage, vmid, asid);
-        let effect = self.caches.iotlb.forget_spaces(named);
-        let tables = self.caches.tables.may_name(vmid, asid, None);
-        self.invalidated(&command, tables, effect, host);
+        tell(command, host);
+        self.stalls.touch();
+        let named = self.caches.iotlb.of_el1(which);
+        let effect = match &span {
+            Some(span) => self.caches.iotlb.forget_inside(named, span),
+            None => self.caches.iotlb.forget_spaces(named),
+        };
+        let leaf_only = span.is_some() && field::LEAF.is_set(&words);
+        if !leaf_only && self.caches.tables.may_name(which, span.as_ref()) {
+            self.invalidate_tables(words, host);
+        }
+        host.step(&Step::Invalidated { by: command, scanned: effect.scanned, dropped: effect.dropped });
         true
     }
 
-    /// What follows once the IOTLB has been invalidated by a plain command.
-    #[inline]
-    fn invalidated<H: Host + ?Sized>(
-        &mut self,
-        command: &Command,
-        tables: bool,
-        effect: Effect,
-        host: &mut H,
-    ) {
-        self.stalls.touch();
-        if tables {
-            self.invalidate_tables(command, host);
-        }
-        host.step(&Step::Invalidated { by: *command, scanned: effect.scanned, dropped: effect.dropped });
-    }
-
+    /// Applies a TLBI to the walk cache alone.
     #[cold]
     #[inline(never)]
-    fn invalidate_tables<H: Host + ?Sized>(&mut self, command: &Command, host: &mut H) {
-        if let Some(letter) = self.scope(command) {
-            self.caches.tables.invalidate(&self.applied(&letter), command, host);
+    fn invalidate_tables<H: Host + ?Sized>(&mut self, words: [u64; 2], host: &mut H) {
+        if let Ok(command) = Command::decode(words, &self.features)
+            && let Some(letter) = self.scope(&command)
+        {
+            self.caches.tables.invalidate(&self.applied(&letter), &command, host);
         }
     }
 

@@ -1,6 +1,6 @@
 //! Circular queues: positions of index and wrap bit as one number (§3.5.1).
 
-use crate::arch::addr::{Pa, align_down, low_mask};
+use crate::arch::addr::{Pa, align_down};
 
 /// A queue's place in memory: `2^log2_entries` entries of `entry_bytes` from `base` on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -8,7 +8,7 @@ use crate::arch::addr::{Pa, align_down, low_mask};
 pub struct Queue {
     base: Pa,
     log2_entries: u32,
-    entry_bytes: u64,
+    log2_bytes: u32,
 }
 
 impl Queue {
@@ -17,8 +17,9 @@ impl Queue {
     #[must_use]
     pub fn new(address: u64, log2_size: u64, limit: u8, entry_bytes: u64) -> Self {
         let log2_entries = (log2_size as u32).min(limit.into());
-        let bytes = (log2_entries + entry_bytes.trailing_zeros()).max(5);
-        Self { base: Pa(align_down(address, bytes)), log2_entries, entry_bytes }
+        let log2_bytes = entry_bytes.trailing_zeros();
+        let base = Pa(align_down(address, (log2_entries + log2_bytes).max(5)));
+        Self { base, log2_entries, log2_bytes }
     }
 
     /// The number of entries.
@@ -29,7 +30,7 @@ impl Queue {
 
     /// The index and wrap bits of `position`; the rest is ignored.
     const fn position(&self, position: u32) -> u32 {
-        position & low_mask(self.log2_entries + 1) as u32
+        position & (self.entries() * 2).wrapping_sub(1)
     }
 
     /// Entries between a consumer and a producer, or `None` where the positions make no sense: more than a full queue
@@ -58,7 +59,13 @@ impl Queue {
     /// The position after `position`: the wrap bit toggles when the index comes back to 0.
     #[must_use]
     pub const fn next(&self, position: u32) -> u32 {
-        self.position(self.position(position) + 1)
+        self.after(position, 1)
+    }
+
+    /// The position `count` entries after `position`, which is left as it is if that is 0.
+    #[must_use]
+    pub const fn after(&self, position: u32, count: u32) -> u32 {
+        if count == 0 { position } else { self.position(position.wrapping_add(count)) }
     }
 
     /// Entries from `position` to the end of the ring.
@@ -70,13 +77,13 @@ impl Queue {
     /// The slot that `position` names.
     #[must_use]
     pub const fn index(&self, position: u32) -> u32 {
-        position & low_mask(self.log2_entries) as u32
+        position & self.entries().wrapping_sub(1)
     }
 
     /// The address of the entry at `position`.
     #[must_use]
     pub fn entry(&self, position: u32) -> Pa {
-        self.base.offset(u64::from(self.index(position)) * self.entry_bytes)
+        self.base.offset(u64::from(self.index(position)) << self.log2_bytes)
     }
 }
 

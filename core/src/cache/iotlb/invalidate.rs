@@ -2,9 +2,8 @@
 
 use super::{Iotlb, Mark, sign_extend};
 use crate::arch::addr::Stage;
-use crate::arch::id::StreamWorld;
-use crate::cache::scope::{AsidScope, Regime, Scope, Span, Stages, Verdict, VmidScope};
-use crate::cache::spaces::Numbers;
+use crate::cache::scope::{Scope, Span, Verdict};
+use crate::cache::spaces::{El1, Numbers};
 use crate::env::trace::{Step, Trace};
 use crate::format::command::Command;
 
@@ -77,10 +76,10 @@ impl<const N: usize> Iotlb<N> {
         effect
     }
 
-    /// The live spaces of NS-EL1 that a command names.
+    /// The live spaces that a command of NS-EL1 names.
     #[inline]
-    pub(crate) fn el1(&self, stage: Stages, vmid: Option<VmidScope>, asid: AsidScope) -> Numbers {
-        self.spaces.named_by(Regime::One(StreamWorld::El1), stage, vmid, asid)
+    pub(crate) fn of_el1(&self, which: El1) -> Numbers {
+        self.spaces.of_el1(which)
     }
 
     /// Whether there are no entries but those in sets.
@@ -128,12 +127,31 @@ impl<const N: usize> Iotlb<N> {
             }
         }
         if !met.is_empty() {
-            effect.scanned = self.each_inside(met, span, |iotlb, slot| {
+            self.forget_met(met, span, &mut effect);
+        }
+        effect
+    }
+
+    /// The same for spaces some of whose entries may meet `span`.
+    #[inline(never)]
+    fn forget_met(&mut self, met: Numbers, span: &Span, effect: &mut Effect) {
+        if span.first >> 12 != span.last >> 12 || met.into_iter().any(|n| self.spaces.slot(n).fractured != 0)
+        {
+            effect.scanned += self.each_inside(met, span, |iotlb, slot| {
                 iotlb.drop_slot(slot);
                 effect.dropped += 1;
             });
+            return;
         }
-        effect
+        for number in met {
+            for size in Numbers(self.spaces.slot(number).sizes) {
+                effect.scanned += self.ways;
+                if let Some(slot) = self.probe(number, span.first, size as u32) {
+                    self.drop_slot(slot);
+                    effect.dropped += 1;
+                }
+            }
+        }
     }
 
     /// Calls `found` with every slot of the spaces `named` whose leaf meets `span`, and says how many slots it looked at.
