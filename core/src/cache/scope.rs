@@ -122,7 +122,7 @@ impl Span {
 
     /// The addresses that a command for entries of `stage` names, to the letter.
     #[inline]
-    pub(crate) fn of(operand: &Operand, stage: Stages) -> Self {
+    fn of(operand: &Operand, stage: Stages) -> Self {
         let is_virtual = !matches!(stage, Stages::S2);
         let first = if is_virtual { sign_extend(operand.address) } else { operand.address };
         // Without a granule the command names whatever contains the address; entries are 4 KiB or larger.
@@ -137,10 +137,31 @@ impl Span {
         Self { first, last: first.saturating_add(more).min(top) }
     }
 
+    /// What a command with a granule names where hints are hints, for virtual addresses: [`Span::of`] and
+    /// [`Span::relaxed`] in one.
+    #[inline]
+    pub(crate) fn hinted(operand: &Operand) -> Self {
+        let granule = 10 + 2 * u32::from(operand.tg);
+        let first = sign_extend(operand.address);
+        let units = u64::from(operand.num) + 1;
+        let log2_unit = granule + u32::from(operand.scale);
+        let more = if log2_unit <= units.leading_zeros() { (units << log2_unit) - 1 } else { u64::MAX };
+        let top = if first >> SIGN_BIT == 0 { low_mask(SIGN_BIT) } else { u64::MAX };
+        let last = first.saturating_add(more).min(top);
+        let ttl = operand.effective_ttl();
+        let levels = if ttl == 0 { 0 } else { 3 - u32::from(ttl) };
+        let beyond = (1 << (granule + levels * (granule - 3))) - 1;
+        if first & beyond == 0 {
+            Self { first, last }
+        } else {
+            Self { first: first & !beyond, last: last | beyond }
+        }
+    }
+
     /// The span that hints size and align: they give the size of the leaves that it begins with. Where its first address
     /// is not aligned to that, the range is UNPREDICTABLE, and this widens it; an aligned one keeps its last address.
     #[inline]
-    pub(crate) fn relaxed(self, granule: Option<Granule>, level: Option<Level>) -> Self {
+    fn relaxed(self, granule: Option<Granule>, level: Option<Level>) -> Self {
         let unit = granule.map_or(12, |granule| level.map_or(granule.shift(), |l| granule.level_shift(l)));
         let first = align_down(self.first, unit);
         if first == self.first { self } else { Self { first, last: self.last | low_mask(unit) } }
@@ -390,7 +411,7 @@ const fn granule(operand: &Operand) -> Option<Granule> {
 
 /// The granule and level of the leaves that `TG` and `TTL` give.
 #[inline]
-pub(crate) fn hints(operand: &Operand) -> (Option<Granule>, Option<Level>) {
+fn hints(operand: &Operand) -> (Option<Granule>, Option<Level>) {
     let level = match operand.effective_ttl() {
         0 => None,
         ttl => Some(Level::from_number(ttl.into())),
@@ -401,4 +422,35 @@ pub(crate) fn hints(operand: &Operand) -> (Option<Granule>, Option<Level>) {
 /// A virtual address with `[63:56]` made equal to bit 55, which covers every tag that `TBI` lets through.
 const fn sign_extend(address: u64) -> u64 {
     (((address << (63 - SIGN_BIT)) as i64) >> (63 - SIGN_BIT)) as u64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Operand, Span, Stages, hints};
+
+    #[test]
+    fn a_hinted_span_is_what_the_letter_says_relaxed() {
+        let addresses = [
+            0,
+            0x3000,
+            0x1234_5000,
+            0x4000_0000,
+            0x007f_ffff_ffff_f000,
+            0x0080_0000_0000_0000,
+            0xffff_8000_0020_0000,
+            0xffff_ffff_ffff_f000,
+            0xa5ff_0000_0000_4000,
+        ];
+        for address in addresses {
+            for bits in 0..1 << 14 {
+                let (num, scale, ttl) = ((bits & 31) as u8, (bits >> 5 & 63) as u8, (bits >> 11 & 3) as u8);
+                for tg in 1..=3 {
+                    let operand = Operand { address, num, scale, tg, ttl, leaf: bits >> 13 != 0 };
+                    let (granule, level) = hints(&operand);
+                    let relaxed = Span::of(&operand, Stages::S1).relaxed(granule, level);
+                    assert_eq!(Span::hinted(&operand), relaxed, "{operand:?}");
+                }
+            }
+        }
+    }
 }

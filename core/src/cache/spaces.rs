@@ -303,22 +303,13 @@ impl Spaces {
     }
 
     /// The live spaces that a command of NS-EL1 names.
-    #[inline]
+    #[inline(always)]
     pub(super) fn of_el1(&self, which: El1) -> Numbers {
-        let Sets { all, stage2, global, named, vmids } = &self.sets;
-        let bucket =
-            |sets: &[u64; BUCKETS], name: Name| Numbers(sets.get(name.bucket()).copied().unwrap_or(0));
+        let Sets { all, stage2, named, vmids, .. } = &self.sets;
         match which {
             El1::All => Numbers(*all),
-            El1::Asid(name) => self.with(bucket(named, name), |space| space == name),
-            El1::AsidOrGlobal(name) => {
-                let own = self.with(bucket(named, name), |space| space == name);
-                if *global == 0 {
-                    return own;
-                }
-                let global = self.with(Numbers(*global), |space| space == name.vmid());
-                Numbers(own.0 | global.0)
-            }
+            El1::Asid(name) => self.with(in_bucket(named, name), |space| space == name),
+            El1::AsidOrGlobal(name) => self.of_name(name),
             El1::Vmid(stage, name) => {
                 let vmid = name.vmid();
                 let stage = match stage {
@@ -326,25 +317,41 @@ impl Spaces {
                     Stages::S2 => *stage2,
                     Stages::Both => u64::MAX,
                 };
-                self.with(Numbers(bucket(vmids, vmid).0 & stage), |space| space.vmid() == vmid)
+                self.with(in_bucket(vmids, vmid) & stage, |space| space.vmid() == vmid)
             }
         }
+    }
+
+    /// The live spaces of stage 1 with an ASID and VMID, and the global ones of the VMID.
+    #[inline]
+    pub(super) fn of_name(&self, name: Name) -> Numbers {
+        let Sets { global, named, .. } = &self.sets;
+        let own = self.with(in_bucket(named, name), |space| space == name);
+        if *global == 0 {
+            return own;
+        }
+        Numbers(own.0 | self.with(*global, |space| space == name.vmid()).0)
     }
 
     /// Those of `numbers` whose names are right.
     #[inline]
-    fn with(&self, numbers: Numbers, is_right: impl Fn(Name) -> bool) -> Numbers {
+    fn with(&self, numbers: u64, is_right: impl Fn(Name) -> bool) -> Numbers {
         let mut right = numbers;
-        for n in numbers {
+        for n in Numbers(numbers) {
             if !is_right(self.slot(n).name) {
-                right.0 &= !(1 << n);
+                right &= !(1 << n);
             }
         }
-        right
+        Numbers(right)
     }
 }
 
-/// What a command of NS-EL1 asks a space for. A VMID is 0 where there are none, and none is a wildcard.
+#[inline]
+fn in_bucket(sets: &[u64; BUCKETS], name: Name) -> u64 {
+    sets.get(name.bucket()).copied().unwrap_or(0)
+}
+
+/// What a command of NS-EL1 asks a space for. A VMID is 0 where there are none.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum El1 {
     /// Nothing.
@@ -393,7 +400,7 @@ pub(crate) struct Numbers(pub(super) u64);
 impl Numbers {
     pub(super) const NONE: Self = Self(0);
 
-    pub(super) const fn is_empty(self) -> bool {
+    pub(crate) const fn is_empty(self) -> bool {
         self.0 == 0
     }
 

@@ -140,7 +140,7 @@ impl WalkCache {
     }
 
     /// Whether a command of NS-EL1 may have something to drop here.
-    #[inline]
+    #[inline(always)]
     pub(crate) const fn may_name(&self, which: El1, span: Option<&Span>) -> bool {
         let Named { asids, vmids, extent } = &self.named;
         let named = match which {

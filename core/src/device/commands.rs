@@ -1,11 +1,11 @@
 //! The command queue: consumption, execution, errors (§4, §7.1).
 
 use super::queue::Queue;
-use super::{Behaviour, Smmu};
+use super::{Behaviour, Caches, Smmu};
 use crate::arch::addr::{Pa, low_mask};
 use crate::arch::id::{StreamId, SubstreamId};
-use crate::cache::iotlb::Invalidation;
-use crate::cache::scope::{Scope, Span, Stages, hints};
+use crate::cache::iotlb::{Effect, Invalidation};
+use crate::cache::scope::{Scope, Span, Stages};
 use crate::cache::spaces::{El1, Name};
 use crate::env::Host;
 use crate::env::interrupt::Interrupt;
@@ -218,47 +218,60 @@ impl<const N: usize> Smmu<N> {
             self.stalls.retry_unrecorded();
             return true;
         }
-        let exists = match opcode {
-            opcode::TLBI_NH_VA | opcode::TLBI_NH_ASID | opcode::TLBI_NH_ALL => features.s1p,
-            opcode::TLBI_NSNH_ALL => true,
-            opcode::TLBI_S12_VMALL => features.s2p,
-            _ => false,
-        };
-        if !exists {
-            return false;
-        }
         let name = Name((words[0] >> 32) as u32 & plain.name);
-        let vmid = Command::vmid(&words, features);
-        let asid = Command::asid(&words, features);
-        let (command, which, span) = match opcode {
-            opcode::TLBI_NH_VA => {
-                let Ok(operand) = Operand::decode(&words, field::ADDRESS, features) else { return false };
-                // Most unmapping is of pages, without a range.
-                let span = if operand.tg == 0 {
-                    Span::page(words[1])
-                } else {
-                    let (granule, level) = hints(&operand);
-                    Span::of(&operand, Stages::S1).relaxed(granule, level)
-                };
-                (Command::TlbiNhVa { vmid, asid, operand }, El1::AsidOrGlobal(name), Some(span))
+        let (vmid, asid) = (Command::vmid(&words, features), Command::asid(&words, features));
+        if opcode == opcode::TLBI_NH_VA && features.s1p {
+            let has_granule = features.ril && field::TG.is_set(&words);
+            if has_granule && Operand::is_reserved(&words) {
+                return false;
             }
-            opcode::TLBI_NH_ASID => (Command::TlbiNhAsid { vmid, asid }, El1::Asid(name), None),
-            opcode::TLBI_NH_ALL => (Command::TlbiNhAll { vmid }, El1::Vmid(Stages::S1, name), None),
-            opcode::TLBI_S12_VMALL => (Command::TlbiS12Vmall { vmid }, El1::Vmid(Stages::Both, name), None),
-            _ => (Command::TlbiNsnhAll, El1::All, None),
+            let operand = || {
+                let operand = Operand {
+                    leaf: field::LEAF.is_set(&words),
+                    ..Operand::at(field::ADDRESS.in_place(&words))
+                };
+                if features.ril { Operand::ranged(&words, operand) } else { operand }
+            };
+            let command = Command::TlbiNhVa { vmid, asid, operand: operand() };
+            tell(command, host);
+            self.stalls.touch();
+            let which = El1::AsidOrGlobal(name);
+            let spaces = self.caches.iotlb.of_el1(which);
+            let may_have_tables = !field::LEAF.is_set(&words) && self.caches.tables.may_name(which, None);
+            let mut effect = Effect::default();
+            if !spaces.is_empty() || may_have_tables {
+                // Most unmapping is of pages, without a range.
+                let span = if has_granule { Span::hinted(&operand()) } else { Span::page(words[1]) };
+                effect = self.caches.iotlb.forget_inside(spaces, &span);
+                if may_have_tables && self.caches.tables.may_name(which, Some(&span)) {
+                    self.invalidate_tables(words, host);
+                }
+            }
+            host.step(&Step::Invalidated { by: command, scanned: effect.scanned, dropped: effect.dropped });
+            return true;
+        }
+        let Caches { iotlb, tables, .. } = &self.caches;
+        let named = |which: El1| (iotlb.of_el1(which), tables.may_name(which, None));
+        let (command, (spaces, has_tables)) = match opcode {
+            opcode::TLBI_NH_ASID if features.s1p => {
+                (Command::TlbiNhAsid { vmid, asid }, named(El1::Asid(name)))
+            }
+            opcode::TLBI_NH_ALL if features.s1p => {
+                (Command::TlbiNhAll { vmid }, named(El1::Vmid(Stages::S1, name)))
+            }
+            opcode::TLBI_S12_VMALL if features.s2p => {
+                (Command::TlbiS12Vmall { vmid }, named(El1::Vmid(Stages::Both, name)))
+            }
+            opcode::TLBI_NSNH_ALL => (Command::TlbiNsnhAll, named(El1::All)),
+            _ => return false,
         };
         tell(command, host);
-        self.stalls.touch();
-        let named = self.caches.iotlb.of_el1(which);
-        let effect = match &span {
-            Some(span) => self.caches.iotlb.forget_inside(named, span),
-            None => self.caches.iotlb.forget_spaces(named),
-        };
-        let leaf_only = span.is_some() && field::LEAF.is_set(&words);
-        if !leaf_only && self.caches.tables.may_name(which, span.as_ref()) {
+        let dropped = self.caches.iotlb.forget_all(spaces);
+        if has_tables {
             self.invalidate_tables(words, host);
         }
-        host.step(&Step::Invalidated { by: command, scanned: effect.scanned, dropped: effect.dropped });
+        self.stalls.touch();
+        host.step(&Step::Invalidated { by: command, scanned: 0, dropped });
         true
     }
 

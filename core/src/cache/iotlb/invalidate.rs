@@ -56,7 +56,7 @@ impl<const N: usize> Iotlb<N> {
         if !trace.wants_entries() && scope.granule.is_none() && scope.level.is_none() {
             let forgotten = match &scope.span {
                 Some(span) => self.forget_inside(named, span),
-                None => self.forget_spaces(named),
+                None => Effect { scanned: 0, dropped: self.forget_all(named) },
             };
             effect.scanned += forgotten.scanned;
             effect.dropped += forgotten.dropped;
@@ -76,12 +76,6 @@ impl<const N: usize> Iotlb<N> {
         effect
     }
 
-    /// The live spaces that a command of NS-EL1 names.
-    #[inline]
-    pub(crate) fn of_el1(&self, which: El1) -> Numbers {
-        self.spaces.of_el1(which)
-    }
-
     /// Whether there are no entries but those in sets.
     #[inline]
     pub(crate) const fn is_bounded(&self) -> bool {
@@ -91,14 +85,20 @@ impl<const N: usize> Iotlb<N> {
         true
     }
 
-    /// Drops all entries of the spaces.
+    /// The live spaces that a command of NS-EL1 names.
+    #[inline(always)]
+    pub(crate) fn of_el1(&self, which: El1) -> Numbers {
+        self.spaces.of_el1(which)
+    }
+
+    /// Drops all entries of the spaces, and says how many.
     #[inline]
-    pub(crate) fn forget_spaces(&mut self, named: Numbers) -> Effect {
-        let mut effect = Effect::default();
+    pub(crate) fn forget_all(&mut self, named: Numbers) -> u32 {
+        let mut dropped = 0;
         for number in named {
-            effect.dropped += self.forget_space(number);
+            dropped += self.forget_space(number);
         }
-        effect
+        dropped
     }
 
     fn forget_space(&mut self, number: usize) -> u32 {
@@ -116,13 +116,7 @@ impl<const N: usize> Iotlb<N> {
         let mut effect = Effect::default();
         let mut met = Numbers::NONE;
         for number in named {
-            let slot = self.spaces.slot(number);
-            if slot.misses(span) {
-                continue;
-            }
-            if slot.is_inside(span) {
-                effect.dropped += self.forget_space(number);
-            } else {
+            if !self.spaces.slot(number).misses(span) {
                 met.insert(number);
             }
         }
@@ -135,22 +129,29 @@ impl<const N: usize> Iotlb<N> {
     /// The same for spaces some of whose entries may meet `span`.
     #[inline(never)]
     fn forget_met(&mut self, met: Numbers, span: &Span, effect: &mut Effect) {
-        if span.first >> 12 != span.last >> 12 || met.into_iter().any(|n| self.spaces.slot(n).fractured != 0)
-        {
-            effect.scanned += self.each_inside(met, span, |iotlb, slot| {
+        let mut rest = Numbers::NONE;
+        let is_page = span.first >> 12 == span.last >> 12;
+        for number in met {
+            let slot = self.spaces.slot(number);
+            if slot.is_inside(span) {
+                effect.dropped += self.forget_space(number);
+            } else if is_page && slot.fractured == 0 {
+                for size in Numbers(slot.sizes) {
+                    effect.scanned += self.ways;
+                    if let Some(slot) = self.probe(number, span.first, size as u32) {
+                        self.drop_slot(slot);
+                        effect.dropped += 1;
+                    }
+                }
+            } else {
+                rest.insert(number);
+            }
+        }
+        if !rest.is_empty() {
+            effect.scanned += self.each_inside(rest, span, |iotlb, slot| {
                 iotlb.drop_slot(slot);
                 effect.dropped += 1;
             });
-            return;
-        }
-        for number in met {
-            for size in Numbers(self.spaces.slot(number).sizes) {
-                effect.scanned += self.ways;
-                if let Some(slot) = self.probe(number, span.first, size as u32) {
-                    self.drop_slot(slot);
-                    effect.dropped += 1;
-                }
-            }
         }
     }
 

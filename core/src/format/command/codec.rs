@@ -134,16 +134,31 @@ impl Operand {
         if !features.ril {
             return Ok(operand);
         }
-        let operand = Self {
+        if Self::is_reserved(words) { Err(Illegal) } else { Ok(Self::ranged(words, operand)) }
+    }
+
+    /// `operand` with what only SMMUs with `IDR3.RIL` decode.
+    #[inline]
+    pub(crate) fn ranged(words: &[u64; 2], operand: Self) -> Self {
+        Self {
             num: field::NUM.of(words) as u8,
             scale: field::SCALE.of(words) as u8,
             tg: field::TG.of(words) as u8,
             ttl: field::TTL.of(words) as u8,
             ..operand
-        };
-        // A granule given with neither a range nor a level is reserved.
-        let empty = operand.num == 0 && operand.scale == 0 && operand.effective_ttl() == 0;
-        if operand.tg != 0 && empty { Err(Illegal) } else { Ok(operand) }
+        }
+    }
+
+    /// Whether a granule is given with neither a range nor a level.
+    #[inline]
+    pub(crate) fn is_reserved(words: &[u64; 2]) -> bool {
+        let [low, high] = words;
+        let has_range = low & (field::NUM.mask() | field::SCALE.mask()) != 0;
+        field::TG.is_set(words)
+            && !has_range
+            && Self { tg: field::TG.of(words) as u8, ttl: field::TTL.of(words) as u8, ..Self::at(*high) }
+                .effective_ttl()
+                == 0
     }
 
     fn encode(&self, words: &mut [u64; 2], address: Field) {
