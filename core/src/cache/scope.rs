@@ -4,7 +4,7 @@ use crate::arch::addr::{Granule, Level, Stage, align_down, low_mask};
 use crate::arch::entry::{Entry, Space, TableEntry};
 use crate::arch::id::{Asid, StreamWorld, Vmid};
 use crate::env::trace::Reason;
-use crate::format::command::{Command, Operand};
+use crate::format::command::{Command, Operand, field};
 
 /// Bits of a virtual address that tell it apart: `[63:56]` repeat bit 55, or are ignored where `TBI` is set.
 const SIGN_BIT: u32 = 55;
@@ -138,23 +138,23 @@ impl Span {
     }
 
     /// What a command with a granule names where hints are hints, for virtual addresses: [`Span::of`] and
-    /// [`Span::relaxed`] in one.
+    /// [`Span::relaxed`] in one, from the words of the command.
     #[inline]
-    pub(crate) fn hinted(operand: &Operand) -> Self {
-        let granule = 10 + 2 * u32::from(operand.tg);
-        let first = sign_extend(operand.address);
-        let units = u64::from(operand.num) + 1;
-        let log2_unit = granule + u32::from(operand.scale);
+    pub(crate) fn hinted(words: &[u64; 2]) -> Self {
+        let hint = field::HINT.of(words) as usize;
+        let (log2_granule, log2_leaf) = HINTS.get(hint).copied().unwrap_or((12, 12));
+        let units = field::NUM.of(words) + 1;
+        let log2_unit = u32::from(log2_granule) + field::SCALE.of(words) as u32;
         let more = if log2_unit <= units.leading_zeros() { (units << log2_unit) - 1 } else { u64::MAX };
-        let top = if first >> SIGN_BIT == 0 { low_mask(SIGN_BIT) } else { u64::MAX };
+        let first = sign_extend(field::ADDRESS.in_place(words));
+        // The top of the half that `first` is in.
+        let top = ((first as i64) >> 63) as u64 | low_mask(SIGN_BIT);
         let last = first.saturating_add(more).min(top);
-        let ttl = operand.effective_ttl();
-        let levels = if ttl == 0 { 0 } else { 3 - u32::from(ttl) };
-        let beyond = (1 << (granule + levels * (granule - 3))) - 1;
-        if first & beyond == 0 {
+        let within = (1 << log2_leaf) - 1;
+        if first & within == 0 {
             Self { first, last }
         } else {
-            Self { first: first & !beyond, last: last | beyond }
+            Self { first: first & !within, last: last | within }
         }
     }
 
@@ -398,6 +398,27 @@ impl Judgement {
     }
 }
 
+/// By `TG` and `TTL` as one number: log2 of the bytes of a granule, and of a leaf of the level.
+const HINTS: [(u8, u8); 16] = {
+    let mut hints = [(12, 12); 16];
+    let mut hint = 0;
+    while hint < hints.len() {
+        let operand = Operand { tg: (hint >> 2) as u8, ttl: hint as u8 & 3, ..Operand::at(0) };
+        if let Some(granule) = granule(&operand) {
+            let log2_leaf = match operand.effective_ttl() {
+                0 => granule.shift(),
+                ttl => granule.level_shift(Level::from_number(ttl as u32)),
+            };
+            #[expect(clippy::indexing_slicing, reason = "`hint` is below the length")]
+            {
+                hints[hint] = (granule.shift() as u8, log2_leaf as u8);
+            }
+        }
+        hint += 1;
+    }
+    hints
+};
+
 /// The granule that `TG` gives.
 #[inline]
 const fn granule(operand: &Operand) -> Option<Granule> {
@@ -426,7 +447,9 @@ const fn sign_extend(address: u64) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use super::{Operand, Span, Stages, hints};
+    use super::{Span, Stages, hints};
+    use crate::arch::id::{Asid, Vmid};
+    use crate::format::command::{Command, Operand};
 
     #[test]
     fn a_hinted_span_is_what_the_letter_says_relaxed() {
@@ -448,7 +471,8 @@ mod tests {
                     let operand = Operand { address, num, scale, tg, ttl, leaf: bits >> 13 != 0 };
                     let (granule, level) = hints(&operand);
                     let relaxed = Span::of(&operand, Stages::S1).relaxed(granule, level);
-                    assert_eq!(Span::hinted(&operand), relaxed, "{operand:?}");
+                    let command = Command::TlbiNhVa { vmid: Vmid(0xffff), asid: Asid(0xffff), operand };
+                    assert_eq!(Span::hinted(&command.encode()), relaxed, "{operand:?}");
                 }
             }
         }

@@ -225,23 +225,19 @@ impl<const N: usize> Smmu<N> {
             if has_granule && Operand::is_reserved(&words) {
                 return false;
             }
-            let operand = || {
-                let operand = Operand {
-                    leaf: field::LEAF.is_set(&words),
-                    ..Operand::at(field::ADDRESS.in_place(&words))
-                };
-                if features.ril { Operand::ranged(&words, operand) } else { operand }
-            };
-            let command = Command::TlbiNhVa { vmid, asid, operand: operand() };
+            let leaf = field::LEAF.is_set(&words);
+            let operand = Operand { leaf, ..Operand::at(field::ADDRESS.in_place(&words)) };
+            let operand = if features.ril { Operand::ranged(&words, operand) } else { operand };
+            let command = Command::TlbiNhVa { vmid, asid, operand };
             tell(command, host);
             self.stalls.touch();
             let which = El1::AsidOrGlobal(name);
             let spaces = self.caches.iotlb.of_el1(which);
-            let may_have_tables = !field::LEAF.is_set(&words) && self.caches.tables.may_name(which, None);
+            let may_have_tables = !leaf && self.caches.tables.may_name(which, None);
             let mut effect = Effect::default();
             if !spaces.is_empty() || may_have_tables {
                 // Most unmapping is of pages, without a range.
-                let span = if has_granule { Span::hinted(&operand()) } else { Span::page(words[1]) };
+                let span = if has_granule { Span::hinted(&words) } else { Span::page(words[1]) };
                 effect = self.caches.iotlb.forget_inside(spaces, &span);
                 if may_have_tables && self.caches.tables.may_name(which, Some(&span)) {
                     self.invalidate_tables(words, host);

@@ -36,6 +36,8 @@ pub mod field {
     pub const TTL: Field = Field::bits(73, 72);
     /// `TG`.
     pub const TG: Field = Field::bits(75, 74);
+    /// `TG` and `TTL` as one number.
+    pub(crate) const HINT: Field = Field::bits(75, 72);
     /// `Address[63:12]`.
     pub const ADDRESS: Field = Field::bits(127, 76);
     /// `IPA[51:12]` of CMD_TLBI_S2_IPA.
@@ -151,14 +153,23 @@ impl Operand {
 
     /// Whether a granule is given with neither a range nor a level.
     #[inline]
-    pub(crate) fn is_reserved(words: &[u64; 2]) -> bool {
-        let [low, high] = words;
+    pub(crate) const fn is_reserved(words: &[u64; 2]) -> bool {
+        /// By `TG` and `TTL` as one number: those with a granule and no level.
+        const NO_LEVEL: u64 = {
+            let mut set = 0;
+            let mut hint = 4;
+            while hint < 16 {
+                let operand = Operand { tg: hint >> 2, ttl: hint & 3, ..Operand::at(0) };
+                if operand.effective_ttl() == 0 {
+                    set |= 1 << hint;
+                }
+                hint += 1;
+            }
+            set
+        };
+        let [low, high] = *words;
         let has_range = low & (field::NUM.mask() | field::SCALE.mask()) != 0;
-        field::TG.is_set(words)
-            && !has_range
-            && Self { tg: field::TG.of(words) as u8, ttl: field::TTL.of(words) as u8, ..Self::at(*high) }
-                .effective_ttl()
-                == 0
+        !has_range && NO_LEVEL >> field::HINT.get(high) & 1 != 0
     }
 
     fn encode(&self, words: &mut [u64; 2], address: Field) {
