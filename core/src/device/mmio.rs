@@ -326,15 +326,16 @@ fn is_writable(row: &Register, features: &Features) -> bool {
     row.kind == Kind::ReadWrite && !preset
 }
 
-fn check_access(offset: u32, size: usize, window_bytes: u32) -> Result<(), RegisterError> {
+/// Why an access is refused, in the order in which that is looked for.
+#[cold]
+#[inline(never)]
+const fn refusal(offset: u32, size: usize) -> RegisterError {
     if size != 4 && size != 8 {
-        Err(RegisterError::InvalidSize)
+        RegisterError::InvalidSize
     } else if !offset.is_multiple_of(size as u32) {
-        Err(RegisterError::Unaligned)
-    } else if offset >= window_bytes {
-        Err(RegisterError::InvalidRegister)
+        RegisterError::Unaligned
     } else {
-        Ok(())
+        RegisterError::InvalidRegister
     }
 }
 
@@ -355,13 +356,32 @@ impl<const N: usize> Smmu<N> {
     }
 
     /// The row of the register at `offset`, if there is one.
+    #[inline]
     fn row(&self, offset: u32) -> Option<&'static Register> {
-        if offset < SIZE_BYTES {
-            return regs::find(offset);
-        }
+        if offset < SIZE_BYTES { regs::find(offset) } else { self.vatos_row(offset) }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn vatos_row(&self, offset: u32) -> Option<&'static Register> {
         let page = SIZE_BYTES + u32::from(self.features.ba_vatos) * PAGE_BYTES;
         let inside = offset.checked_sub(page).filter(|inside| self.features.vatos && *inside < PAGE_BYTES)?;
         regs::find(VATOS_PAGE + inside)
+    }
+
+    /// Whether `offset` is inside of the register window.
+    #[inline]
+    fn holds(&self, offset: u32) -> bool {
+        offset < SIZE_BYTES || offset < self.window_bytes()
+    }
+
+    /// The 32 bits at `offset`, a multiple of 4.
+    #[inline]
+    fn read_half(&self, offset: u32) -> u32 {
+        match self.row(offset) {
+            Some(row) => (self.registers.get(row.id) >> (8 * (offset & (row.width - 1) & 4))) as u32,
+            None => self.read_ecmdq(offset),
+        }
     }
 
     /// Reads 4 or 8 bytes of the register window at `offset` from page 0, little-endian.
@@ -372,17 +392,22 @@ impl<const N: usize> Smmu<N> {
     /// # Errors
     /// [`RegisterError`]; `data` is then unchanged.
     pub fn read(&self, offset: u32, data: &mut [u8]) -> Result<(), RegisterError> {
-        check_access(offset, data.len(), self.window_bytes())?;
-        for (word, at) in data.chunks_mut(4).zip([offset, offset.wrapping_add(4)]) {
-            let value = match self.row(at) {
-                Some(row) => self.registers.get(row.id) >> (8 * (at & (row.width - 1) & 4)),
-                None => self.read_ecmdq(at).into(),
-            };
-            for (byte, value) in word.iter_mut().zip(value.to_le_bytes()) {
-                *byte = value;
-            }
+        if let Ok(word) = <&mut [u8; 4]>::try_from(&mut *data)
+            && offset.is_multiple_of(4)
+            && self.holds(offset)
+        {
+            *word = self.read_half(offset).to_le_bytes();
+            Ok(())
+        } else if let Ok(words) = <&mut [u8; 8]>::try_from(&mut *data)
+            && offset.is_multiple_of(8)
+            && self.holds(offset)
+        {
+            let high = u64::from(self.read_half(offset + 4));
+            *words = (high << 32 | u64::from(self.read_half(offset))).to_le_bytes();
+            Ok(())
+        } else {
+            Err(refusal(offset, data.len()))
         }
-        Ok(())
     }
 
     /// Writes 4 or 8 bytes of the register window at `offset` from page 0, little-endian.
@@ -399,19 +424,31 @@ impl<const N: usize> Smmu<N> {
         data: &[u8],
         host: &mut H,
     ) -> Result<(), RegisterError> {
-        check_access(offset, data.len(), self.window_bytes())?;
-        let value = data.iter().rev().fold(0, |value, byte| value << 8 | u64::from(*byte));
-        host.step(&Step::RegisterWrite { offset, size: data.len() as u8, value });
-        match self.row(offset) {
-            Some(row) if row.width == 8 && data.len() == 8 => self.write_row(row, value, u64::MAX, host),
-            _ => {
-                self.write_half(offset, value as u32, host);
-                if data.len() == 8 {
-                    self.write_half(offset.wrapping_add(4), (value >> 32) as u32, host);
+        if let Ok(word) = <&[u8; 4]>::try_from(data)
+            && offset.is_multiple_of(4)
+            && self.holds(offset)
+        {
+            let value = u32::from_le_bytes(*word);
+            host.step(&Step::RegisterWrite { offset, size: 4, value: value.into() });
+            self.write_half(offset, value, host);
+            Ok(())
+        } else if let Ok(words) = <&[u8; 8]>::try_from(data)
+            && offset.is_multiple_of(8)
+            && self.holds(offset)
+        {
+            let value = u64::from_le_bytes(*words);
+            host.step(&Step::RegisterWrite { offset, size: 8, value });
+            match self.row(offset) {
+                Some(row) if row.width == 8 => self.write_row(row, value, u64::MAX, host),
+                _ => {
+                    self.write_half(offset, value as u32, host);
+                    self.write_half(offset + 4, (value >> 32) as u32, host);
                 }
             }
+            Ok(())
+        } else {
+            Err(refusal(offset, data.len()))
         }
-        Ok(())
     }
 
     /// Writes 32 bits: a whole 32-bit register or half of a 64-bit one.

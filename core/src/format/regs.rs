@@ -181,15 +181,41 @@ register_map! {
     VatosPar        "VATOS_PAR"         0x20a18 8 ReadOnly  0xffff_ffff_ffff_ffff, None Vatos 0;
 }
 
+/// Bytes at the beginning of each page that hold all of its registers.
+const USED_BYTES: u32 = 0x1000;
+
+/// The number of the row of each 32-bit word. No two pages have registers at the same offset inside, so one page serves for
+/// all; [`NO_ROW`] where there is none.
+const ROWS: [u8; USED_BYTES as usize / 4] = {
+    let mut rows = [NO_ROW; USED_BYTES as usize / 4];
+    let mut n = 0;
+    while n < REGISTERS.len() {
+        #[expect(clippy::indexing_slicing, reason = "both are below their lengths, or this does not compile")]
+        {
+            let Register { offset, width, .. } = REGISTERS[n];
+            let mut byte = offset % PAGE_BYTES;
+            while byte < offset % PAGE_BYTES + width {
+                assert!(rows[byte as usize / 4] == NO_ROW);
+                rows[byte as usize / 4] = n as u8;
+                byte += 4;
+            }
+        }
+        n += 1;
+    }
+    rows
+};
+const NO_ROW: u8 = u8::MAX;
+
 /// The row that holds the byte at `offset`. The event and PRI queue indices of page 1 are found at page 0 as well.
 #[must_use]
+#[inline]
 pub fn find(offset: u32) -> Option<&'static Register> {
-    let offset = match offset {
-        0xa8..=0xaf | 0xc8..=0xcf => offset + 0x1_0000,
-        _ => offset,
-    };
-    let after = REGISTERS.partition_point(|row| row.offset <= offset);
-    REGISTERS.get(after.checked_sub(1)?).filter(|row| offset < row.offset + row.width)
+    const TABLE: &[Register] = &REGISTERS;
+    let (page, inside) = (offset / PAGE_BYTES, offset % PAGE_BYTES);
+    let row = TABLE.get(usize::from(*ROWS.get(inside as usize / 4)?))?;
+    // An index of page 1 has its other place on page 0.
+    let of_page = row.offset / PAGE_BYTES;
+    (of_page == page || of_page == page + 1 && page == 0).then_some(row)
 }
 
 impl Reg {
@@ -379,7 +405,7 @@ pub mod atos {
 
 #[cfg(test)]
 mod tests {
-    use super::{REGISTERS, Reg, find};
+    use super::{PAGE_BYTES, REGISTERS, Reg, find};
 
     #[test]
     fn rows_are_in_order_and_do_not_overlap() {
@@ -403,6 +429,17 @@ mod tests {
         assert_eq!(name(0xa8), Some("EVENTQ_PROD"), "alias");
         assert_eq!(name(0x1_00ac), Some("EVENTQ_CONS"));
         assert_eq!(name(0x1_0000), None);
+        assert_eq!(name(0x2_0a00), Some("VATOS_CTRL"));
+        assert_eq!((name(0xa00), name(0x1_0a00)), (None, None));
+        assert_eq!((name(0x1_0020), name(0x2_0020), name(0x1020), name(u32::MAX)), (None, None, None, None));
+        for offset in 0..4 * PAGE_BYTES {
+            let at = match offset {
+                0xa8..=0xaf | 0xc8..=0xcf => offset + PAGE_BYTES,
+                _ => offset,
+            };
+            let holds = |row: &&super::Register| (row.offset..row.offset + row.width).contains(&at);
+            assert_eq!(find(offset), REGISTERS.iter().find(holds), "{offset:#x}");
+        }
         assert_eq!(find(0x20).map(|row| row.id), Some(Reg::Cr0));
     }
 }
