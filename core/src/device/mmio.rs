@@ -326,6 +326,9 @@ fn is_writable(row: &Register, features: &Features) -> bool {
     row.kind == Kind::ReadWrite && !preset
 }
 
+const CMDQ_PROD: usize = Reg::CmdqProd as usize;
+const EVENTQ_CONS: usize = Reg::EventqCons as usize;
+
 /// Why an access is refused, in the order in which that is looked for.
 #[cold]
 #[inline(never)]
@@ -376,12 +379,29 @@ impl<const N: usize> Smmu<N> {
     }
 
     /// The 32 bits at `offset`, a multiple of 4.
-    #[inline]
+    #[inline(always)]
     fn read_half(&self, offset: u32) -> u32 {
+        match regs::word(offset) {
+            Some((row, shift)) if offset < SIZE_BYTES => {
+                (self.registers.values.get(row).copied().unwrap_or(0) >> (shift & 32)) as u32
+            }
+            _ => self.read_far(offset),
+        }
+    }
+
+    /// The 32 bits at `offset` that belong to no register of pages 0 and 1.
+    #[cold]
+    #[inline(never)]
+    fn read_far(&self, offset: u32) -> u32 {
         match self.row(offset) {
             Some(row) => (self.registers.get(row.id) >> (8 * (offset & (row.width - 1) & 4))) as u32,
             None => self.read_ecmdq(offset),
         }
+    }
+
+    #[inline(never)]
+    fn read_both(&self, offset: u32) -> u64 {
+        u64::from(self.read_half(offset + 4)) << 32 | u64::from(self.read_half(offset))
     }
 
     /// Reads 4 or 8 bytes of the register window at `offset` from page 0, little-endian.
@@ -402,8 +422,7 @@ impl<const N: usize> Smmu<N> {
             && offset.is_multiple_of(8)
             && self.holds(offset)
         {
-            let high = u64::from(self.read_half(offset + 4));
-            *words = (high << 32 | u64::from(self.read_half(offset))).to_le_bytes();
+            *words = self.read_both(offset).to_le_bytes();
             Ok(())
         } else {
             Err(refusal(offset, data.len()))
@@ -430,7 +449,18 @@ impl<const N: usize> Smmu<N> {
         {
             let value = u32::from_le_bytes(*word);
             host.step(&Step::RegisterWrite { offset, size: 4, value: value.into() });
-            self.write_half(offset, value, host);
+            // The two indices that software writes all the time: every SMMU has them, and nothing guards them.
+            match regs::word(offset).filter(|_| offset < SIZE_BYTES) {
+                Some((CMDQ_PROD, _)) => {
+                    self.registers.set(Reg::CmdqProd, u64::from(value) & Reg::CmdqProd.row().bits);
+                    self.consume(host);
+                }
+                Some((EVENTQ_CONS, _)) => {
+                    self.registers.set(Reg::EventqCons, u64::from(value) & Reg::EventqCons.row().bits);
+                    self.record_waiting(host);
+                }
+                _ => self.write_half(offset, value, host),
+            }
             Ok(())
         } else if let Ok(words) = <&[u8; 8]>::try_from(data)
             && offset.is_multiple_of(8)
@@ -452,6 +482,7 @@ impl<const N: usize> Smmu<N> {
     }
 
     /// Writes 32 bits: a whole 32-bit register or half of a 64-bit one.
+    #[inline(never)]
     fn write_half<H: Host + ?Sized>(&mut self, offset: u32, value: u32, host: &mut H) {
         match self.row(offset) {
             Some(row) => {

@@ -184,38 +184,58 @@ register_map! {
 /// Bytes at the beginning of each page that hold all of its registers.
 const USED_BYTES: u32 = 0x1000;
 
-/// The number of the row of each 32-bit word. No two pages have registers at the same offset inside, so one page serves for
-/// all; [`NO_ROW`] where there is none.
-const ROWS: [u8; USED_BYTES as usize / 4] = {
-    let mut rows = [NO_ROW; USED_BYTES as usize / 4];
+/// Which register a 32-bit word belongs to.
+#[derive(Clone, Copy)]
+struct Word {
+    /// The number of its row.
+    row: u8,
+    /// Bit `n` is set if the word is there on page `n`.
+    pages: u8,
+    /// How many lower bits of the register are in another word.
+    shift: u8,
+}
+
+/// The words of all pages, which have no two registers at the same place.
+const WORDS: [Word; USED_BYTES as usize / 4] = {
+    let mut words = [Word { row: 0, pages: 0, shift: 0 }; USED_BYTES as usize / 4];
     let mut n = 0;
     while n < REGISTERS.len() {
         #[expect(clippy::indexing_slicing, reason = "both are below their lengths, or this does not compile")]
         {
             let Register { offset, width, .. } = REGISTERS[n];
-            let mut byte = offset % PAGE_BYTES;
-            while byte < offset % PAGE_BYTES + width {
-                assert!(rows[byte as usize / 4] == NO_ROW);
-                rows[byte as usize / 4] = n as u8;
+            let mut byte = 0;
+            while byte < width {
+                let word = &mut words[((offset + byte) % PAGE_BYTES) as usize / 4];
+                assert!(word.pages == 0);
+                // The event and PRI queue indices of page 1 are found at page 0 as well.
+                let pages = match offset / PAGE_BYTES {
+                    1 => 0b11,
+                    page => 1 << page,
+                };
+                *word = Word { row: n as u8, pages, shift: 8 * byte as u8 };
                 byte += 4;
             }
         }
         n += 1;
     }
-    rows
+    words
 };
-const NO_ROW: u8 = u8::MAX;
+
+/// The number of the row that holds the byte at `offset`, and how far the register's value has to be shifted right to begin
+/// with the 32 bits around it.
+#[inline]
+pub(crate) fn word(offset: u32) -> Option<(usize, u32)> {
+    let (page, inside) = (offset / PAGE_BYTES, offset % PAGE_BYTES);
+    let word = WORDS.get(inside as usize / 4)?;
+    (page < 8 && word.pages >> page & 1 != 0).then_some((word.row.into(), word.shift.into()))
+}
 
 /// The row that holds the byte at `offset`. The event and PRI queue indices of page 1 are found at page 0 as well.
 #[must_use]
 #[inline]
 pub fn find(offset: u32) -> Option<&'static Register> {
     const TABLE: &[Register] = &REGISTERS;
-    let (page, inside) = (offset / PAGE_BYTES, offset % PAGE_BYTES);
-    let row = TABLE.get(usize::from(*ROWS.get(inside as usize / 4)?))?;
-    // An index of page 1 has its other place on page 0.
-    let of_page = row.offset / PAGE_BYTES;
-    (of_page == page || of_page == page + 1 && page == 0).then_some(row)
+    word(offset).and_then(|(row, _)| TABLE.get(row))
 }
 
 impl Reg {
