@@ -17,7 +17,10 @@
 
 pub mod counting;
 pub mod counts;
+pub mod lru;
 mod pages;
+pub mod rates;
+pub mod reference;
 pub mod segment;
 pub mod trace;
 pub mod work;
@@ -69,6 +72,14 @@ impl Operation {
         }
     }
 
+    /// The work that is timed: a clock cannot tell one command from the 63 beside it, so it stands alone there.
+    pub const fn timed(&self) -> Work {
+        match self.work {
+            Work::Destroy(destroyer) => Work::Alone(destroyer),
+            work => work,
+        }
+    }
+
     /// Counts the operation, or what must be taken from it.
     pub fn count(&self, without: bool) {
         let work = if without { self.without() } else { Some(self.work) };
@@ -89,7 +100,7 @@ const fn row(name: &'static str, about: &'static str, work: Work) -> Operation {
         Work::Command(_) => (1, work::BATCH as u64),
         Work::FullRange(..) => (1, work::FULL_BATCH as u64),
         Work::Present => (4, 4 * work::LINUX_BATCH as u64),
-        Work::Destroy(_) | Work::Others(_) => (4, 4),
+        Work::Destroy(_) | Work::Others(_) | Work::Alone(_) => (4, 4),
         Work::Storm => (work::STORM / work::LINUX_BATCH as u64, 1),
         Work::Range1Gib => (8, 8),
         Work::Faults => (2, 2 * work::FAULTS),

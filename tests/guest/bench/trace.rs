@@ -1,16 +1,16 @@
-//! Streams of page numbers, the same in every run.
+//! Streams of page numbers; a seed always gives the same one.
 
 use fastrand::Rng;
 
 /// `length` pages of `pages`, each as likely as any other.
-pub fn uniform(pages: u64, length: usize) -> Vec<u64> {
-    let mut random = Rng::with_seed(2);
+pub fn uniform(pages: u64, length: usize, seed: u64) -> Vec<u64> {
+    let mut random = Rng::with_seed(seed);
     (0..length).map(|_| random.u64(..pages)).collect()
 }
 
 /// `length` pages of `pages`, the nth most popular as likely as n^-0.99. Popularity has nothing to do with place.
-pub fn zipf(pages: u64, length: usize) -> Vec<u64> {
-    let mut random = Rng::with_seed(3);
+pub fn zipf(pages: u64, length: usize, seed: u64) -> Vec<u64> {
+    let mut random = Rng::with_seed(seed);
     let mut places: Vec<u64> = (0..pages).collect();
     random.shuffle(&mut places);
     let mut sum = 0.0;

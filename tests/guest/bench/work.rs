@@ -31,7 +31,8 @@ pub const STREAM_ACCESSES: u64 = (1 << 21) / STRIDE as u64;
 /// Commands of the storm.
 pub const STORM: u64 = 262_144;
 
-const IOVA: u64 = 0x40_0000_0000;
+/// Where transactions go.
+pub const IOVA: u64 = 0x40_0000_0000;
 /// Where translations live that no command of [`IOVA`]'s names.
 const ELSEWHERE: u64 = 0x7000_0000_0000;
 
@@ -99,6 +100,8 @@ pub enum Work {
     Present,
     /// A command among [`OTHERS`] of CMD_SYNC.
     Destroy(Destroyer),
+    /// A command alone, register write and all.
+    Alone(Destroyer),
     /// The [`OTHERS`] alone.
     Others(Destroyer),
     /// 1 GiB page by page, [`LINUX_BATCH`] to a register write.
@@ -124,12 +127,13 @@ pub fn prepare<S: Subject>(work: Work) -> Box<dyn Segment> {
         Work::Sweep(pages, shape) => sweep::<S>(pages, shape),
         Work::NestedCold => nested_cold::<S>(),
         Work::NestedWarm => nested_warm::<S>(),
-        Work::Uniform(shape) => replay::<S>(1024, trace::uniform(1024, STREAM), shape),
-        Work::Zipf(shape) => replay::<S>(4096, trace::zipf(4096, STREAM), shape),
+        Work::Uniform(shape) => replay::<S>(1024, trace::uniform(1024, STREAM, 2), shape),
+        Work::Zipf(shape) => replay::<S>(4096, trace::zipf(4096, STREAM, 3), shape),
         Work::Command(target) => commands::<S>(live_world::<S>(Shape::of(1024), LIVE), target, BATCH),
         Work::Present => present::<S>(),
-        Work::Destroy(destroyer) => destroy::<S>(destroyer, true),
-        Work::Others(destroyer) => destroy::<S>(destroyer, false),
+        Work::Destroy(destroyer) => destroy::<S>(destroyer, &[sync(); OTHERS], true),
+        Work::Alone(destroyer) => destroy::<S>(destroyer, &[], true),
+        Work::Others(destroyer) => destroy::<S>(destroyer, &[sync(); OTHERS], false),
         Work::Storm => storm::<S>(),
         Work::Range1Gib => range_1gib::<S>(),
         Work::Faults => faults::<S>(),
@@ -155,7 +159,7 @@ fn hits<S: Subject>(pages: u64, shape: Shape, order: Order) -> Box<dyn Segment> 
     world.map_pages(IOVA, pages);
     world.touch(IOVA, pages);
     let addresses: Vec<u64> =
-        trace::uniform(pages, STREAM).iter().map(|page| IOVA + (page << 12) + 0x100).collect();
+        trace::uniform(pages, STREAM, 2).iter().map(|page| IOVA + (page << 12) + 0x100).collect();
     match order {
         Order::Random => over(world, addresses),
         Order::Dependent => segment(world, steady, move |world| {
@@ -182,7 +186,7 @@ fn mixed<S: Subject>(pages: u64) -> Box<dyn Segment> {
         world.touch(va, 1);
         starts.push(va + 0x100);
     }
-    let addresses = trace::uniform(pages, STREAM).iter().map(|page| starts[*page as usize]).collect();
+    let addresses = trace::uniform(pages, STREAM, 2).iter().map(|page| starts[*page as usize]).collect();
     over(world, addresses)
 }
 
@@ -202,8 +206,8 @@ fn sweep<S: Subject>(pages: u64, shape: Shape) -> Box<dyn Segment> {
     over(world, (0..pages).map(|page| IOVA + (page << 12)).collect())
 }
 
-fn nested_world<S: Subject>() -> World<S> {
-    let mut world = World::<S>::new(Shape { nested: true, ..Shape::of(1024) });
+fn nested_world<S: Subject>(walk_cache: bool) -> World<S> {
+    let mut world = World::<S>::new(Shape { nested: true, walk_cache, ..Shape::of(1024) });
     for page in 0..NESTED_PAGES {
         world.map(IOVA + (page << 12), 12);
     }
@@ -214,8 +218,8 @@ fn nested_world<S: Subject>() -> World<S> {
 fn nested_cold<S: Subject>() -> Box<dyn Segment> {
     let mut page = 0;
     segment(
-        nested_world::<S>(),
-        |world| announce(world, &[tlbi_nsnh_all()]),
+        nested_world::<S>(false),
+        |world| world.announce(&[tlbi_nsnh_all()]),
         move |world| {
             page = (page + 1) % NESTED_PAGES;
             world.translate(IOVA + (page << 12))
@@ -226,9 +230,9 @@ fn nested_cold<S: Subject>() -> Box<dyn Segment> {
 /// NH_ASID leaves what stage 2 alone says. One access brings the tables of stage 1 back.
 fn nested_warm<S: Subject>() -> Box<dyn Segment> {
     segment(
-        nested_world::<S>(),
+        nested_world::<S>(true),
         |world| {
-            announce(world, &[tlbi_nh_asid(0, ASID)]);
+            world.announce(&[tlbi_nh_asid(0, ASID)]);
             world.touch(IOVA, 1);
         },
         |world| {
@@ -242,13 +246,6 @@ fn replay<S: Subject>(pages: u64, trace: Vec<u64>, shape: Shape) -> Box<dyn Segm
     let mut world = World::<S>::new(shape);
     world.map_pages(IOVA, pages);
     over(world, trace.iter().map(|page| IOVA + (page << 12)).collect())
-}
-
-/// Has the device consume commands, outside of what is measured.
-fn announce<S: Subject>(world: &mut World<S>, commands: &[Command]) {
-    world.put(commands);
-    world.ring();
-    world.consumed();
 }
 
 /// A segment of one register write, which has the device consume `batch`.
@@ -301,16 +298,16 @@ fn present<S: Subject>() -> Box<dyn Segment> {
     consumption(live_world::<S>(Shape::of(1024), LIVE), batch, |world| world.touch(ELSEWHERE, LIVE))
 }
 
-fn destroy<S: Subject>(destroyer: Destroyer, with: bool) -> Box<dyn Segment> {
+fn destroy<S: Subject>(destroyer: Destroyer, others: &[Command], with: bool) -> Box<dyn Segment> {
     let command = match destroyer {
         Destroyer::Range => aligned_range(ASID, ELSEWHERE, 18),
         Destroyer::Asid => tlbi_nh_asid(0, ASID),
         Destroyer::Vmid => tlbi_nh_all(0),
         Destroyer::All => tlbi_nsnh_all(),
     };
-    let mut batch = vec![sync(); OTHERS];
+    let mut batch = others.to_vec();
     if with {
-        batch.insert(OTHERS / 2, command);
+        batch.insert(others.len() / 2, command);
     }
     consumption(live_world::<S>(Shape::of(1024), LIVE), batch, |world| world.touch(ELSEWHERE, LIVE))
 }

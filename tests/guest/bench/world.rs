@@ -57,7 +57,8 @@ pub trait Subject: Sized + 'static {
 /// The model, with room for `N` translations, watched by `T`.
 pub struct Ours<const N: usize, T = NoTrace> {
     smmu: Smmu<N>,
-    trace: T,
+    /// Who watches.
+    pub trace: T,
 }
 
 impl<const N: usize, T: Trace + Default + 'static> Subject for Ours<N, T> {
@@ -147,7 +148,12 @@ impl<S: Subject> World<S> {
             value::CMDQEN | value::EVENTQEN | value::SMMUEN,
             "boot"
         );
-        self.put(&[tlbi_nsnh_all()]);
+        self.announce(&[tlbi_nsnh_all()]);
+    }
+
+    /// Has the device consume commands, outside of what is measured.
+    pub fn announce(&mut self, commands: &[Command]) {
+        self.put(commands);
         self.ring();
         self.consumed();
     }
@@ -170,6 +176,11 @@ impl<S: Subject> World<S> {
         if let Some(stage2) = stage2 {
             stage2.map(heap, ram, output, output, log2_size, descriptor::S2_RW);
         }
+    }
+
+    /// Makes a page of stage 1 invalid.
+    pub fn unmap(&mut self, va: u64) {
+        self.tables.unmap(&mut self.ram, va);
     }
 
     /// Maps `count` pages of 4 KiB from `va` on, in one stage.
