@@ -1,6 +1,6 @@
 # Short names for the steps of .ci/run, which holds the commands.
 .DEFAULT_GOAL := help
-.PHONY: help demo page test format bench-count setup fmt lint doc unit guest bare wasm fuzz web
+.PHONY: help demo page test format bench bench-count bench-wasm setup fmt lint doc unit guest bare wasm fuzz web
 
 help: ## what there is to make
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -13,6 +13,12 @@ page: ## build the page into web/dist
 
 test: ## everything: format, lints, documentation, tests, bare metal, wasm, page
 	@.ci/run all
+
+bench: ## times beside a straight IOTLB, and curves in target/bench.svg
+	@.ci/run bench
+
+bench-wasm: ## the same in Node and in Chromium, beside native
+	@.ci/run bench_wasm
 
 bench-count: ## instructions an operation, beside limits, peer, and what is committed; UPDATE=1 rewrites the latter
 	@.ci/run bench_count

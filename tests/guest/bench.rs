@@ -20,12 +20,14 @@ pub mod counts;
 pub mod lru;
 mod pages;
 pub mod rates;
+pub mod readme;
 pub mod reference;
 pub mod segment;
 pub mod trace;
 pub mod work;
 pub mod world;
 
+use reference::Reference;
 use segment::Segment;
 use work::{Destroyer, Order, Target, Work};
 use world::{Ours, Shape};
@@ -52,8 +54,8 @@ pub struct Operation {
     pub qemu: Option<f64>,
 }
 
-/// What can be counted: an operation, or what must be taken from it.
-pub fn prepare(work: Work) -> Box<dyn Segment> {
+/// The segment that does a piece of work on the model.
+pub fn ours(work: Work) -> Box<dyn Segment> {
     match work {
         Work::FullHits(256) | Work::FullRange(256, _) => work::prepare::<Ours<256>>(work),
         Work::FullHits(4096) | Work::FullRange(4096, _) => work::prepare::<Ours<4096>>(work),
@@ -61,6 +63,11 @@ pub fn prepare(work: Work) -> Box<dyn Segment> {
         Work::FullHits(65_536) | Work::FullRange(65_536, _) => work::prepare::<Ours<65_536>>(work),
         _ => work::prepare::<Ours<1024>>(work),
     }
+}
+
+/// The segment that does the same on the yardstick.
+pub fn reference(work: Work) -> Box<dyn Segment> {
+    work::prepare::<Reference>(work)
 }
 
 impl Operation {
@@ -80,11 +87,16 @@ impl Operation {
         }
     }
 
+    /// Operations of one lap; of an operation that is many laps, a part.
+    pub fn each_lap(&self) -> f64 {
+        self.operations as f64 / self.laps as f64
+    }
+
     /// Counts the operation, or what must be taken from it.
     pub fn count(&self, without: bool) {
         let work = if without { self.without() } else { Some(self.work) };
         if let Some(work) = work {
-            counting::run(prepare(work).as_mut(), self.laps);
+            counting::run(ours(work).as_mut(), self.laps);
         }
     }
 }
@@ -242,6 +254,15 @@ pub fn named(prefix: &str) -> Result<Vec<&'static Operation>, String> {
         true => Err(format!("no operation begins with `{prefix}`; `bench --list` shows all")),
         false => Ok(found),
     }
+}
+
+/// The operation of that name.
+///
+/// # Errors
+/// A sentence, where there is none.
+pub fn by_name(name: &str) -> Result<&'static Operation, String> {
+    let found = OPERATIONS.iter().find(|operation| operation.name == name);
+    found.ok_or_else(|| format!("no operation `{name}`; `bench --list` shows all"))
 }
 
 /// Runs `what` where a device of 65,536 entries finds room on the stack while it is made.

@@ -1,8 +1,12 @@
 //! The benchmarks do what their names say, and the yardstick is a device.
 
 use core::cell::Cell;
+use std::collections::BTreeSet;
+use std::path::Path;
 
 use smmuv3::{Smmu, Step, Trace};
+use smmuv3_tests::bench::counts::Counts;
+use smmuv3_tests::bench::readme::with_table;
 use smmuv3_tests::bench::reference::Reference;
 use smmuv3_tests::bench::work::{self, BATCH, FAULTS, IOVA, LINUX_BATCH, LIVE, NESTED_PAGES, STREAM, Work};
 use smmuv3_tests::bench::world::{ASID, Ours, Shape, World};
@@ -102,6 +106,16 @@ fn hit_rates_are_those_of_true_lru() {
     for rate in rates::all() {
         assert!(rate.lru - rate.ours <= rates::POINTS, "{rate:?}");
     }
+}
+
+#[test]
+fn every_operation_is_committed_and_readme_shows_it() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let counts = Counts::read(&root.join("benches/counts.txt")).unwrap();
+    let names: BTreeSet<_> = OPERATIONS.iter().map(|operation| operation.name).collect();
+    assert_eq!(counts.names().collect::<BTreeSet<_>>(), names);
+    let readme = std::fs::read_to_string(root.join("../README.md")).unwrap();
+    assert_eq!(with_table(&readme, &counts).as_ref(), Ok(&readme), "make bench-count UPDATE=1 rewrites it");
 }
 
 /// Two devices, one guest that maps, accesses and invalidates as it must: the same answers, whatever is remembered.

@@ -1,5 +1,7 @@
 //! How often the IOTLB answers, beside a cache of the same capacity with true least-recently-used replacement.
 
+use core::fmt;
+
 use super::work::IOVA;
 use super::world::{Ours, Shape, World};
 use super::{lru, trace};
@@ -16,6 +18,13 @@ pub struct Rate {
     pub ours: f64,
     /// Of true LRU, in percent.
     pub lru: f64,
+}
+
+impl fmt::Display for Rate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { name, capacity, ours, lru } = self;
+        write!(f, "{name}: {ours:.1} % hit with {capacity} entries, {lru:.1} % with true LRU of as many")
+    }
 }
 
 /// Points by which the model may miss true LRU.

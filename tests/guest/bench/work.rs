@@ -1,5 +1,7 @@
 //! What each operation does: the world that it needs, what comes before a lap, and a lap.
 
+use core::hint::black_box;
+
 use super::segment::{Segment, segment, steady};
 use super::trace;
 use super::world::{ASID, Shape, Subject, World};
@@ -351,8 +353,8 @@ fn registers<S: Subject>() -> Box<dyn Segment> {
     segment(World::<S>::new(Shape::of(1024)), steady, |world| {
         let mut sum = 0;
         for _ in 0..ACCESSES / 6 {
-            sum = READ.iter().fold(sum, |sum, offset| sum ^ world.subject.read(*offset));
-            world.write32(register::EVENTQ_CONS, 0);
+            sum = READ.iter().fold(sum, |sum, offset| sum ^ world.subject.read(black_box(*offset)));
+            world.write32(black_box(register::EVENTQ_CONS), 0);
         }
         sum.into()
     })

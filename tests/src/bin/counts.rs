@@ -1,7 +1,7 @@
 //! `counts`: instructions an operation, by callgrind, beside their limits, the peer's, and those that are committed.
 
 use core::sync::atomic::{AtomicUsize, Ordering};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 use std::sync::Mutex;
 use std::thread;
@@ -10,7 +10,8 @@ use clap::Parser;
 use comfy_table::{CellAlignment, Table, presets::UTF8_FULL_CONDENSED};
 use smmuv3_tests::bench::counting::TOGGLE;
 use smmuv3_tests::bench::counts::Counts;
-use smmuv3_tests::bench::{Operation, SIZES, named, with_room};
+use smmuv3_tests::bench::readme::with_table;
+use smmuv3_tests::bench::{Operation, SIZES, by_name, named, rates, with_room};
 
 /// Whether a row above its limit is an error.
 const LIMITS_BIND: bool = false;
@@ -58,9 +59,7 @@ fn main() -> ExitCode {
 
 /// The child's part.
 fn count(name: &str, without: bool) -> Result<(), String> {
-    let found = named(name)?;
-    let operation = found.iter().find(|operation| operation.name == name);
-    let operation = operation.ok_or_else(|| format!("no operation `{name}`"))?;
+    let operation = by_name(name)?;
     with_room(|| operation.count(without));
     Ok(())
 }
@@ -76,6 +75,7 @@ fn report(arguments: &Arguments) -> Result<bool, String> {
 
     let counted = count_all(&operations)?;
     println!("{}", table(&operations, &counted, &committed));
+    print_rates(&arguments.op);
     let mut complaints = grown(&operations, &counted, &committed);
     if arguments.op.is_empty() {
         let unknown =
@@ -95,9 +95,14 @@ fn report(arguments: &Arguments) -> Result<bool, String> {
         }
         committed
             .retain(|name| named("").is_ok_and(|all| all.iter().any(|operation| operation.name == name)));
-        std::fs::write(&path, committed.text()).map_err(|cause| format!("{}: {cause}", path.display()))?;
-        println!("{} is rewritten", path.display());
+        write(&path, &committed.text())?;
+        let text = with_readme(&committed)?.1;
+        write(&readme_path(), &text)?;
         return Ok(true);
+    }
+    let (is, should) = with_readme(&committed)?;
+    if is != should {
+        complaints.push("README.md: its table is not that of tests/benches/counts.txt".to_owned());
     }
     for complaint in &complaints {
         println!("FAIL {complaint}");
@@ -106,6 +111,30 @@ fn report(arguments: &Arguments) -> Result<bool, String> {
         println!("where that is meant: cargo run --release -q -p smmuv3-tests --bin counts -- --update");
     }
     Ok(complaints.is_empty())
+}
+
+fn readme_path() -> PathBuf {
+    [env!("CARGO_MANIFEST_DIR"), "..", "README.md"].iter().collect()
+}
+
+/// README.md as it is, and as it should be.
+fn with_readme(counts: &Counts) -> Result<(String, String), String> {
+    let path = readme_path();
+    let is = std::fs::read_to_string(&path).map_err(|cause| format!("{}: {cause}", path.display()))?;
+    let should = with_table(&is, counts).map_err(|cause| format!("{}: {cause}", path.display()))?;
+    Ok((is, should))
+}
+
+fn write(path: &Path, text: &str) -> Result<(), String> {
+    std::fs::write(path, text).map_err(|cause| format!("{}: {cause}", path.display()))?;
+    println!("{} is rewritten", path.display());
+    Ok(())
+}
+
+fn print_rates(prefix: &str) {
+    for rate in rates::all().iter().filter(|rate| rate.name.starts_with(prefix)) {
+        println!("{rate}");
+    }
 }
 
 /// Counts all of `operations`, as many at a time as there are processors.
