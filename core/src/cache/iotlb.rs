@@ -279,7 +279,8 @@ impl<const N: usize> Iotlb<N> {
             self.payloads.get_mut(slot),
         ) {
             (*page, *mark, *stamp, *payload) = (place.page, place.mark, self.clock, Packed::new(entry));
-            self.spaces.add(number, entry);
+            let (_, log2_leaf) = entry.leaf_span();
+            self.spaces.add(number, entry.input, entry.log2_size.into(), log2_leaf);
         }
     }
 

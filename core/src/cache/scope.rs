@@ -53,6 +53,18 @@ pub enum Stages {
     Both,
 }
 
+impl Stages {
+    /// Whether these are stages of entries whose own stage is `stage`.
+    #[inline]
+    pub(crate) const fn names(self, stage: Stage) -> bool {
+        match self {
+            Self::S1 => matches!(stage, Stage::S1),
+            Self::S2 => matches!(stage, Stage::S2),
+            Self::Both => true,
+        }
+    }
+}
+
 /// VMIDs that a command names: one, or with `CR0.VMW` all that differ from it in low bits alone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
@@ -296,11 +308,7 @@ impl Scope {
             Regime::One(world) => space.world == world,
             Regime::AnyEl2 => space.world != StreamWorld::El1,
         };
-        let stage = match self.stage {
-            Stages::S1 => space.stage == Stage::S1,
-            Stages::S2 => space.stage == Stage::S2,
-            Stages::Both => true,
-        };
+        let stage = self.stage.names(space.stage);
         // Without ASIDs there is nothing to compare.
         let has_asid = space.stage == Stage::S1 && space.world != StreamWorld::El2;
         let (asid, not_global) = match self.asid {

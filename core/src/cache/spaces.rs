@@ -30,7 +30,7 @@ impl Tag {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Slot {
     space: Space,
-    name: Name,
+    el1: Name,
     /// The entries that every ASID finds, under ASID 0.
     global: bool,
     tag: Tag,
@@ -82,12 +82,12 @@ const BUCKETS: usize = 16;
 pub(crate) struct Name(pub(crate) u32);
 
 impl Name {
-    const fn of(space: &Space) -> Self {
+    pub(super) const fn of(space: &Space) -> Self {
         Self((space.asid.0 as u32) << 16 | space.vmid.0 as u32)
     }
 
     /// The VMID under ASID 0.
-    const fn vmid(self) -> Self {
+    pub(super) const fn vmid(self) -> Self {
         Self(self.0 & 0xffff)
     }
 
@@ -133,7 +133,7 @@ impl Spaces {
     pub(super) const fn new() -> Self {
         let mut slots = [Slot {
             space: NO_SPACE,
-            name: Name::of(&NO_SPACE),
+            el1: Name::of(&NO_SPACE),
             global: false,
             tag: Tag(0),
             count: 0,
@@ -209,7 +209,7 @@ impl Spaces {
                 (slot.tag, wrapped) = (Tag(next), over);
             }
             slot.space = *space;
-            slot.name = Name::of(space);
+            slot.el1 = Name::of(space);
             slot.global = global;
             slot.spread = (words.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32) as u32;
         }
@@ -232,20 +232,20 @@ impl Spaces {
         (slot.space, slot.global)
     }
 
-    /// An entry of the space has come.
+    /// An entry of the space has come: `2^log2_size` bytes from `input` on, of a leaf of `2^log2_leaf` bytes.
     #[inline]
-    pub(super) fn add(&mut self, number: usize, entry: &Entry) {
-        let (start, log2_leaf) = entry.leaf_span();
+    pub(super) fn add(&mut self, number: usize, input: u64, log2_size: u32, log2_leaf: u32) {
         let Some(slot) = self.slots.get_mut(number) else { return };
         if slot.count == 0 {
             self.enter(number);
         }
         let Some(slot) = self.slots.get_mut(number) else { return };
         slot.count += 1;
-        slot.fractured += u32::from(log2_leaf > entry.log2_size.into());
-        slot.sizes |= 1 << entry.log2_size;
-        slot.extent.first = slot.extent.first.min(start);
-        slot.extent.last = slot.extent.last.max(start | low_mask(log2_leaf));
+        slot.fractured += u32::from(log2_leaf > log2_size);
+        slot.sizes |= 1 << log2_size;
+        let within = low_mask(log2_leaf);
+        slot.extent.first = slot.extent.first.min(input & !within);
+        slot.extent.last = slot.extent.last.max(input | within);
     }
 
     /// An entry of the space has gone.
@@ -338,7 +338,7 @@ impl Spaces {
     fn with(&self, numbers: u64, is_right: impl Fn(Name) -> bool) -> Numbers {
         let mut right = numbers;
         for n in Numbers(numbers) {
-            if !is_right(self.slot(n).name) {
+            if !is_right(self.slot(n).el1) {
                 right &= !(1 << n);
             }
         }

@@ -5,7 +5,7 @@ use crate::arch::addr::{Granule, Level, Stage, align_down, low_mask};
 use crate::arch::entry::{Space, TableEntry, TableLimits};
 use crate::arch::id::{Asid, StreamWorld, Vmid};
 use crate::cache::scope::{Scope, Span, Verdict};
-use crate::cache::spaces::El1;
+use crate::cache::spaces::{El1, Name, Numbers};
 use crate::env::trace::{Step, Trace};
 use crate::format::command::Command;
 
@@ -15,12 +15,17 @@ const WAYS: usize = 4;
 /// Up to 64 table descriptors, in 16 sets of 4.
 #[derive(Clone, Debug)]
 pub struct WalkCache {
-    slots: [Slot; SETS * WAYS],
+    slots: [TableEntry; SETS * WAYS],
+    /// The names of their spaces.
+    names: [Name; SETS * WAYS],
     /// Ways are replaced in turn.
     next: u8,
-    live: u32,
+    /// Bit `n` is set while slot `n` is live.
+    live: u64,
     named: Named,
 }
+
+const _: () = assert!(SETS * WAYS == 64, "a bit a slot");
 
 /// What a command may name of all that was kept since nothing was.
 #[derive(Clone, Copy, Debug)]
@@ -37,43 +42,39 @@ impl Named {
     const NOTHING: Self = Self { asids: 0, vmids: 0, extent: Span { first: u64::MAX, last: 0 } };
 }
 
-#[derive(Clone, Copy, Debug)]
-struct Slot {
-    live: bool,
-    entry: TableEntry,
-}
-
-const EMPTY: Slot = Slot {
-    live: false,
-    entry: TableEntry {
-        space: Space { world: StreamWorld::El1, stage: Stage::S1, vmid: Vmid(0), asid: Asid(0), aset: false },
-        granule: Granule::Kib4,
-        level: Level::L0,
-        input: 0,
-        next: 0,
-        limits: TableLimits {
-            no_unprivileged: false,
-            no_write: false,
-            no_unprivileged_execute: false,
-            no_privileged_execute: false,
-        },
+const EMPTY: TableEntry = TableEntry {
+    space: Space { world: StreamWorld::El1, stage: Stage::S1, vmid: Vmid(0), asid: Asid(0), aset: false },
+    granule: Granule::Kib4,
+    level: Level::L0,
+    input: 0,
+    next: 0,
+    limits: TableLimits {
+        no_unprivileged: false,
+        no_write: false,
+        no_unprivileged_execute: false,
+        no_privileged_execute: false,
     },
 };
 
 impl WalkCache {
     /// Nothing remembered.
     pub(crate) const fn new() -> Self {
-        Self { slots: [EMPTY; SETS * WAYS], next: 0, live: 0, named: Named::NOTHING }
+        Self {
+            slots: [EMPTY; SETS * WAYS],
+            names: [Name::of(&EMPTY.space); SETS * WAYS],
+            next: 0,
+            live: 0,
+            named: Named::NOTHING,
+        }
     }
 
     /// The live descriptors.
     pub fn entries(&self) -> impl Iterator<Item = &TableEntry> {
-        self.slots.iter().filter(|slot| slot.live).map(|slot| &slot.entry)
+        Numbers(self.live).filter_map(|n| self.slots.get(n))
     }
 
     /// Forgets everything.
     pub fn clear(&mut self) {
-        self.slots.fill(EMPTY);
         (self.live, self.named) = (0, Named::NOTHING);
     }
 
@@ -84,54 +85,87 @@ impl WalkCache {
         }
         [Level::L2, Level::L1, Level::L0].into_iter().filter(|level| *level >= start).find_map(|level| {
             let input = align_down(input, granule.level_shift(level));
-            let set = self.slots.get(ways(granule, level, input))?;
+            let ways = ways(granule, level, input);
+            let (live, set) = (self.live >> ways.start, self.slots.get(ways)?);
             let matches = |entry: &TableEntry| {
                 entry.input == input
                     && entry.level == level
                     && entry.granule == granule
                     && entry.space == *space
             };
-            set.iter().find(|slot| slot.live && matches(&slot.entry)).map(|slot| &slot.entry)
+            (0..).zip(set).find(|(way, entry)| live >> way & 1 != 0 && matches(entry)).map(|(_, entry)| entry)
         })
     }
 
     /// Keeps `entry`.
     pub fn keep(&mut self, entry: &TableEntry) {
-        let Some(set) = self.slots.get_mut(ways(entry.granule, entry.level, entry.input)) else { return };
-        let same = |slot: &Slot| {
-            let TableEntry { space, granule, level, input, .. } = slot.entry;
-            slot.live
-                && (space, granule, level, input) == (entry.space, entry.granule, entry.level, entry.input)
+        let ways = ways(entry.granule, entry.level, entry.input);
+        let first = ways.start;
+        let live = self.live >> first;
+        let Some(set) = self.slots.get(ways) else { return };
+        let same = |kept: &TableEntry| {
+            let TableEntry { space, granule, level, input, .. } = *kept;
+            (space, granule, level, input) == (entry.space, entry.granule, entry.level, entry.input)
         };
-        let way = set.iter().position(same).or_else(|| set.iter().position(|slot| !slot.live));
-        let way = way.unwrap_or_else(|| {
-            self.next = self.next.wrapping_add(1);
-            usize::from(self.next) % WAYS
-        });
-        if let Some(slot) = set.get_mut(way) {
-            self.live += u32::from(!slot.live);
+        let is_live = |way: usize| live >> way & 1 != 0;
+        let way = (0..).zip(set).position(|(way, kept)| is_live(way) && same(kept));
+        let way = way.or_else(|| (0..WAYS).find(|way| !is_live(*way)));
+        let slot = first
+            + way.unwrap_or_else(|| {
+                self.next = self.next.wrapping_add(1);
+                usize::from(self.next) % WAYS
+            });
+        if let (Some(kept), Some(name)) = (self.slots.get_mut(slot), self.names.get_mut(slot)) {
+            (*kept, *name) = (*entry, Name::of(&entry.space));
+            self.live |= 1 << slot;
             let Named { asids, vmids, extent } = &mut self.named;
             *asids |= 1 << (entry.space.asid.0 % 64);
             *vmids |= 1 << (entry.space.vmid.0 % 64);
             extent.first = extent.first.min(entry.input);
             extent.last = extent.last.max(entry.input | low_mask(entry.log2_size()));
-            *slot = Slot { live: true, entry: *entry };
         }
     }
 
     /// Drops what `scope` names.
     pub fn invalidate<T: Trace + ?Sized>(&mut self, scope: &Scope, by: &Command, trace: &mut T) {
-        if self.live == 0 || scope.leaf_only {
+        if scope.leaf_only {
             return;
         }
-        let meets = |entry: &TableEntry| {
-            scope.span.is_none_or(|span| span.intersects(entry.input, entry.log2_size()))
-        };
-        for slot in self.slots.iter_mut().filter(|slot| slot.live && meets(&slot.entry)) {
-            if scope.table_verdict(&slot.entry) == Verdict::Drop {
-                trace.step(&Step::TableDrop { by: *by, entry: slot.entry });
-                slot.live = false;
-                self.live -= 1;
+        self.retain(by, trace, |entry, _| {
+            let meets = scope.span.is_none_or(|span| span.intersects(entry.input, entry.log2_size()));
+            !meets || scope.table_verdict(entry) != Verdict::Drop
+        });
+    }
+
+    /// Drops what a command of NS-EL1 names that has no span.
+    #[inline(never)]
+    pub(crate) fn forget<T: Trace + ?Sized>(&mut self, which: El1, by: &Command, trace: &mut T) {
+        self.retain(by, trace, |entry, name| {
+            let named = entry.space.world == StreamWorld::El1
+                && match which {
+                    El1::All => true,
+                    El1::Asid(asid) | El1::AsidOrGlobal(asid) => {
+                        entry.space.stage == Stage::S1 && name == asid
+                    }
+                    El1::Vmid(stage, vmid) => stage.names(entry.space.stage) && name.vmid() == vmid.vmid(),
+                };
+            !named
+        });
+    }
+
+    #[inline]
+    fn retain<T: Trace + ?Sized>(
+        &mut self,
+        by: &Command,
+        trace: &mut T,
+        stays: impl Fn(&TableEntry, Name) -> bool,
+    ) {
+        for n in Numbers(self.live) {
+            if let (Some(entry), Some(name)) = (self.slots.get(n), self.names.get(n))
+                && !stays(entry, *name)
+            {
+                trace.step(&Step::TableDrop { by: *by, entry: *entry });
+                self.live &= !(1 << n);
             }
         }
         if self.live == 0 {

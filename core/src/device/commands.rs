@@ -247,8 +247,8 @@ impl<const N: usize> Smmu<N> {
             return true;
         }
         let Caches { iotlb, tables, .. } = &self.caches;
-        let named = |which: El1| (iotlb.of_el1(which), tables.may_name(which, None));
-        let (command, (spaces, has_tables)) = match opcode {
+        let named = |which: El1| (which, iotlb.of_el1(which), tables.may_name(which, None));
+        let (command, (which, spaces, has_tables)) = match opcode {
             opcode::TLBI_NH_ASID if features.s1p => {
                 (Command::TlbiNhAsid { vmid, asid }, named(El1::Asid(name)))
             }
@@ -264,7 +264,7 @@ impl<const N: usize> Smmu<N> {
         tell(command, host);
         let dropped = self.caches.iotlb.forget_all(spaces);
         if has_tables {
-            self.invalidate_tables(words, host);
+            self.caches.tables.forget(which, &command, host);
         }
         self.stalls.touch();
         host.step(&Step::Invalidated { by: command, scanned: 0, dropped });

@@ -159,12 +159,14 @@ impl Registers {
         self.field(register, field) != 0
     }
 
+    #[inline]
     pub(super) fn set(&mut self, register: Reg, value: u64) {
         if let Some(slot) = self.values.get_mut(register as usize) {
             *slot = value;
         }
     }
 
+    #[inline]
     pub(super) fn put(&mut self, register: Reg, field: Field, value: u64) {
         self.set(register, field.put(self.get(register), value));
     }
@@ -176,6 +178,7 @@ impl Registers {
 
     /// The global errors that are active: those whose GERROR and GERRORN bits differ.
     #[must_use]
+    #[inline]
     pub fn active_errors(&self) -> u64 {
         self.get(Reg::Gerror) ^ self.get(Reg::Gerrorn)
     }
@@ -198,12 +201,14 @@ impl Registers {
 
     /// The command queue.
     #[must_use]
+    #[inline]
     pub fn command_queue(&self, features: &Features) -> Queue {
         self.queue(Reg::CmdqBase, features, features.cmdqs, COMMAND_BYTES)
     }
 
     /// The event queue.
     #[must_use]
+    #[inline]
     pub fn event_queue(&self, features: &Features) -> Queue {
         self.queue(Reg::EventqBase, features, features.eventqs, EVENT_BYTES)
     }
@@ -216,6 +221,7 @@ impl Registers {
 
     /// What invalidations depend on.
     #[must_use]
+    #[inline]
     pub fn scope_control(&self, features: &Features) -> Control {
         let wildcard = self.field(Reg::Cr0, cr0::VMW) as u8;
         Control {
@@ -226,6 +232,7 @@ impl Registers {
         }
     }
 
+    #[inline]
     fn queue(&self, base: Reg, features: &Features, limit: u8, entry_bytes: u64) -> Queue {
         let value = self.get(base);
         let address = value & queue_base::ADDR.mask() & low_mask(features.oas_bits.into());
@@ -234,6 +241,7 @@ impl Registers {
 
     /// A queue's position: `WR` or `RD`.
     #[must_use]
+    #[inline]
     pub fn position(&self, index: Reg) -> u32 {
         self.field(index, queue_index::POSITION) as u32
     }
