@@ -16,8 +16,6 @@ const WAYS: usize = 4;
 #[derive(Clone, Debug)]
 pub struct WalkCache {
     slots: [TableEntry; SETS * WAYS],
-    /// The names of their spaces.
-    names: [Name; SETS * WAYS],
     /// Ways are replaced in turn.
     next: u8,
     /// Bit `n` is set while slot `n` is live.
@@ -30,6 +28,8 @@ const _: () = assert!(SETS * WAYS == 64, "a bit a slot");
 /// What a command may name of all that was kept since nothing was.
 #[derive(Clone, Copy, Debug)]
 struct Named {
+    /// The name of all their spaces, if all are of stage 1 of NS-EL1 and have the same.
+    sole: Option<Name>,
     /// Bit `n` is set if the low six bits of an ASID were `n`.
     asids: u64,
     /// Likewise VMIDs.
@@ -39,7 +39,7 @@ struct Named {
 }
 
 impl Named {
-    const NOTHING: Self = Self { asids: 0, vmids: 0, extent: Span { first: u64::MAX, last: 0 } };
+    const NOTHING: Self = Self { sole: None, asids: 0, vmids: 0, extent: Span { first: u64::MAX, last: 0 } };
 }
 
 const EMPTY: TableEntry = TableEntry {
@@ -59,13 +59,7 @@ const EMPTY: TableEntry = TableEntry {
 impl WalkCache {
     /// Nothing remembered.
     pub(crate) const fn new() -> Self {
-        Self {
-            slots: [EMPTY; SETS * WAYS],
-            names: [Name::of(&EMPTY.space); SETS * WAYS],
-            next: 0,
-            live: 0,
-            named: Named::NOTHING,
-        }
+        Self { slots: [EMPTY; SETS * WAYS], next: 0, live: 0, named: Named::NOTHING }
     }
 
     /// The live descriptors.
@@ -75,6 +69,11 @@ impl WalkCache {
 
     /// Forgets everything.
     pub fn clear(&mut self) {
+        self.forget();
+    }
+
+    #[inline]
+    pub(crate) fn forget(&mut self) {
         (self.live, self.named) = (0, Named::NOTHING);
     }
 
@@ -115,10 +114,17 @@ impl WalkCache {
                 self.next = self.next.wrapping_add(1);
                 usize::from(self.next) % WAYS
             });
-        if let (Some(kept), Some(name)) = (self.slots.get_mut(slot), self.names.get_mut(slot)) {
-            (*kept, *name) = (*entry, Name::of(&entry.space));
+        if let Some(kept) = self.slots.get_mut(slot) {
+            *kept = *entry;
+            let Named { sole, asids, vmids, extent } = &mut self.named;
+            let is_usual = entry.space.world == StreamWorld::El1 && entry.space.stage == Stage::S1;
+            let name = is_usual.then_some(Name::of(&entry.space));
+            if self.live == 0 {
+                *sole = name;
+            } else if *sole != name {
+                *sole = None;
+            }
             self.live |= 1 << slot;
-            let Named { asids, vmids, extent } = &mut self.named;
             *asids |= 1 << (entry.space.asid.0 % 64);
             *vmids |= 1 << (entry.space.vmid.0 % 64);
             extent.first = extent.first.min(entry.input);
@@ -131,63 +137,66 @@ impl WalkCache {
         if scope.leaf_only {
             return;
         }
-        self.retain(by, trace, |entry, _| {
-            let meets = scope.span.is_none_or(|span| span.intersects(entry.input, entry.log2_size()));
-            !meets || scope.table_verdict(entry) != Verdict::Drop
-        });
-    }
-
-    /// Drops what a command of NS-EL1 names that has no span.
-    #[inline(never)]
-    pub(crate) fn forget<T: Trace + ?Sized>(&mut self, which: El1, by: &Command, trace: &mut T) {
-        self.retain(by, trace, |entry, name| {
-            let named = entry.space.world == StreamWorld::El1
-                && match which {
-                    El1::All => true,
-                    El1::Asid(asid) | El1::AsidOrGlobal(asid) => {
-                        entry.space.stage == Stage::S1 && name == asid
-                    }
-                    El1::Vmid(stage, vmid) => stage.names(entry.space.stage) && name.vmid() == vmid.vmid(),
-                };
-            !named
-        });
-    }
-
-    #[inline]
-    fn retain<T: Trace + ?Sized>(
-        &mut self,
-        by: &Command,
-        trace: &mut T,
-        stays: impl Fn(&TableEntry, Name) -> bool,
-    ) {
         for n in Numbers(self.live) {
-            if let (Some(entry), Some(name)) = (self.slots.get(n), self.names.get(n))
-                && !stays(entry, *name)
+            if let Some(entry) = self.slots.get(n)
+                && scope.span.is_none_or(|span| span.intersects(entry.input, entry.log2_size()))
+                && scope.table_verdict(entry) == Verdict::Drop
             {
-                trace.step(&Step::TableDrop { by: *by, entry: *entry });
+                if trace.wants_entries() {
+                    trace.step(&Step::TableDrop { by: *by, entry: *entry });
+                }
                 self.live &= !(1 << n);
             }
         }
         if self.live == 0 {
-            self.named = Named::NOTHING;
+            self.forget();
         }
     }
 
-    /// Whether a command of NS-EL1 may have something to drop here.
+    /// How much a command of NS-EL1 without a span names of what is kept here.
     #[inline(always)]
-    pub(crate) const fn may_name(&self, which: El1, span: Option<&Span>) -> bool {
-        let Named { asids, vmids, extent } = &self.named;
-        let named = match which {
-            El1::All => true,
-            El1::Asid(name) | El1::AsidOrGlobal(name) => *asids >> (name.0 >> 16 & 63) & 1 != 0,
-            El1::Vmid(_, name) => *vmids >> (name.0 & 63) & 1 != 0,
-        };
-        let meets = match span {
-            Some(span) => extent.first <= span.last && span.first <= extent.last,
-            None => true,
-        };
-        self.live != 0 && named && meets
+    pub(crate) fn named(&self, which: El1) -> Share {
+        let Named { sole, asids, vmids, .. } = &self.named;
+        if self.live == 0 {
+            return Share::None;
+        }
+        match sole {
+            Some(sole) => {
+                let is_named = match which {
+                    El1::All => true,
+                    El1::Asid(name) | El1::AsidOrGlobal(name) => *sole == name,
+                    El1::Vmid(stage, name) => stage.names(Stage::S1) && sole.vmid() == name.vmid(),
+                };
+                if is_named { Share::All } else { Share::None }
+            }
+            None => {
+                let may_be_named = match which {
+                    El1::All => true,
+                    El1::Asid(name) | El1::AsidOrGlobal(name) => *asids >> (name.0 >> 16 & 63) & 1 != 0,
+                    El1::Vmid(_, name) => *vmids >> (name.0 & 63) & 1 != 0,
+                };
+                if may_be_named { Share::Some } else { Share::None }
+            }
+        }
     }
+
+    /// Whether anything that is kept here meets `span`, perhaps.
+    #[inline]
+    pub(crate) const fn may_meet(&self, span: &Span) -> bool {
+        let Named { extent, .. } = &self.named;
+        extent.first <= span.last && span.first <= extent.last
+    }
+}
+
+/// A part of what is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Share {
+    /// Nothing.
+    None,
+    /// Perhaps some.
+    Some,
+    /// All of it.
+    All,
 }
 
 /// The slots of the set that `input` at `level` falls into: the one index function. The space plays no part in it.

@@ -7,6 +7,7 @@ use crate::arch::id::{StreamId, SubstreamId};
 use crate::cache::iotlb::{Effect, Invalidation};
 use crate::cache::scope::{Scope, Span, Stages};
 use crate::cache::spaces::{El1, Name};
+use crate::cache::walk_cache::Share;
 use crate::env::Host;
 use crate::env::interrupt::Interrupt;
 use crate::env::memory::{Abort, Memory};
@@ -44,6 +45,13 @@ fn fetch_singly<M: Memory + ?Sized>(address: Pa, bulk: &mut [Raw], memory: &M) -
     (0..).zip(bulk).position(is_abort).unwrap_or(count)
 }
 
+/// CMDQ with commands to consume.
+struct Ready {
+    queue: Queue,
+    cons: u32,
+    count: u32,
+}
+
 /// What the commands depend on that [`Smmu::run_plain`] executes.
 struct Plain {
     /// The bits of a command's ASID and VMID that exist.
@@ -75,22 +83,31 @@ impl<const N: usize> Smmu<N> {
         self.legacy_pending() || self.ecmdq_pending().is_some()
     }
 
-    #[inline]
     fn legacy_pending(&self) -> bool {
+        self.legacy_ready().is_some()
+    }
+
+    /// CMDQ, the position of its next command, and how many wait there, if it runs and has any.
+    #[inline]
+    fn legacy_ready(&self) -> Option<Ready> {
         let registers = &self.registers;
         let (prod, cons) = (registers.position(Reg::CmdqProd), registers.position(Reg::CmdqCons));
-        prod != cons
-            && registers.is_set(Reg::Cr0, cr0::CMDQEN)
-            && gerror::CMDQ_ERR.get(registers.active_errors()) == 0
-            && !registers.command_queue(&self.features).is_empty(prod, cons)
+        let runs =
+            registers.is_set(Reg::Cr0, cr0::CMDQEN) && gerror::CMDQ_ERR.get(registers.active_errors()) == 0;
+        if prod == cons || !runs {
+            return None;
+        }
+        let queue = registers.command_queue(&self.features);
+        let count = queue.len(prod, cons).filter(|count| *count != 0)?;
+        Some(Ready { queue, cons, count })
     }
 
     /// Reads and executes at most `budget` commands, and says how many it read, one that stops its queue included.
     pub fn poll<H: Host + ?Sized>(&mut self, budget: u32, host: &mut H) -> u32 {
         let mut read = 0;
         while read < budget {
-            if self.legacy_pending() {
-                read += self.consume_legacy(budget - read, host);
+            if let Some(ready) = self.legacy_ready() {
+                read += self.consume_legacy(&ready, budget - read, host);
             } else if let Some(index) = self.ecmdq_pending() {
                 self.consume_enhanced(index, host);
                 read += 1;
@@ -108,11 +125,11 @@ impl<const N: usize> Smmu<N> {
 
     /// Consumes commands of CMDQ up to the end of the ring, or to the one at which it stops with an error: at most `budget`,
     /// and as many as one read of memory brings. Says how many that were, at least 1.
-    fn consume_legacy<H: Host + ?Sized>(&mut self, budget: u32, host: &mut H) -> u32 {
-        let queue = self.registers.command_queue(&self.features);
-        let (prod, cons) = (self.registers.position(Reg::CmdqProd), self.registers.position(Reg::CmdqCons));
-        let ready = queue.len(prod, cons).unwrap_or(0).min(queue.contiguous(cons)).min(budget);
-        let was_full = queue.is_full(prod, cons);
+    #[inline]
+    fn consume_legacy<H: Host + ?Sized>(&mut self, ready: &Ready, budget: u32, host: &mut H) -> u32 {
+        let Ready { queue, cons, count } = *ready;
+        let was_full = count == queue.entries();
+        let ready = count.min(queue.contiguous(cons)).min(budget);
         let address = queue.entry(cons);
         // One command is what a guest that waits for each sends: it needs no buffer for many.
         if ready == 1 {
@@ -233,13 +250,13 @@ impl<const N: usize> Smmu<N> {
             self.stalls.touch();
             let which = El1::AsidOrGlobal(name);
             let spaces = self.caches.iotlb.of_el1(which);
-            let may_have_tables = !leaf && self.caches.tables.may_name(which, None);
+            let may_have_tables = !leaf && self.caches.tables.named(which) != Share::None;
             let mut effect = Effect::default();
             if !spaces.is_empty() || may_have_tables {
                 // Most unmapping is of pages, without a range.
                 let span = if has_granule { Span::hinted(&words) } else { Span::page(words[1]) };
                 effect = self.caches.iotlb.forget_inside(spaces, &span);
-                if may_have_tables && self.caches.tables.may_name(which, Some(&span)) {
+                if may_have_tables && self.caches.tables.may_meet(&span) {
                     self.invalidate_tables(words, host);
                 }
             }
@@ -247,8 +264,8 @@ impl<const N: usize> Smmu<N> {
             return true;
         }
         let Caches { iotlb, tables, .. } = &self.caches;
-        let named = |which: El1| (which, iotlb.of_el1(which), tables.may_name(which, None));
-        let (command, (which, spaces, has_tables)) = match opcode {
+        let named = |which: El1| (iotlb.of_el1(which), tables.named(which));
+        let (command, (spaces, share)) = match opcode {
             opcode::TLBI_NH_ASID if features.s1p => {
                 (Command::TlbiNhAsid { vmid, asid }, named(El1::Asid(name)))
             }
@@ -262,11 +279,13 @@ impl<const N: usize> Smmu<N> {
             _ => return false,
         };
         tell(command, host);
-        let dropped = self.caches.iotlb.forget_all(spaces);
-        if has_tables {
-            self.caches.tables.forget(which, &command, host);
-        }
         self.stalls.touch();
+        let dropped = self.caches.iotlb.forget_all(spaces);
+        match share {
+            Share::None => {}
+            Share::Some => self.invalidate_tables(words, host),
+            Share::All => self.caches.tables.forget(),
+        }
         host.step(&Step::Invalidated { by: command, scanned: 0, dropped });
         true
     }
