@@ -323,14 +323,32 @@ impl Spaces {
     }
 
     /// The live spaces of stage 1 with an ASID and VMID, and the global ones of the VMID.
-    #[inline]
-    pub(super) fn of_name(&self, name: Name) -> Numbers {
+    fn of_name(&self, name: Name) -> Numbers {
         let Sets { global, named, .. } = &self.sets;
-        let own = self.with(in_bucket(named, name), |space| space == name);
-        if *global == 0 {
-            return own;
+        Numbers(
+            self.with(in_bucket(named, name), |space| space == name).0
+                | self.with(*global, |space| space == name.vmid()).0,
+        )
+    }
+
+    /// Whether any space may have this ASID and VMID, or be a global one of the VMID.
+    #[inline]
+    pub(super) fn may_have(&self, name: Name) -> bool {
+        in_bucket(&self.sets.named, name) | self.sets.global != 0
+    }
+
+    /// Those of [`El1::AsidOrGlobal`] some of whose entries may meet `span`.
+    #[inline(always)]
+    pub(super) fn met(&self, name: Name, span: &Span) -> Numbers {
+        let mut met = Numbers::NONE;
+        for n in Numbers(in_bucket(&self.sets.named, name) | self.sets.global) {
+            let slot = self.slot(n);
+            let own = if slot.global { name.vmid() } else { name };
+            if !slot.misses(span) && slot.el1 == own {
+                met.insert(n);
+            }
         }
-        Numbers(own.0 | self.with(*global, |space| space == name.vmid()).0)
+        met
     }
 
     /// Those of `numbers` whose names are right.

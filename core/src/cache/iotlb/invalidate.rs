@@ -3,7 +3,7 @@
 use super::{Iotlb, Mark, sign_extend};
 use crate::arch::addr::Stage;
 use crate::cache::scope::{Scope, Span, Verdict};
-use crate::cache::spaces::{El1, Numbers};
+use crate::cache::spaces::{El1, Name, Numbers};
 use crate::env::trace::{Step, Trace};
 use crate::format::command::Command;
 
@@ -65,12 +65,7 @@ impl<const N: usize> Iotlb<N> {
         let Some(span) = &scope.span else {
             return if named.is_empty() { effect } else { self.judge_all(what, effect, trace) };
         };
-        let mut met = Numbers::NONE;
-        for number in named {
-            if !self.spaces.slot(number).misses(span) {
-                met.insert(number);
-            }
-        }
+        let met = self.meeting(named, span);
         effect.scanned +=
             self.each_inside(met, span, |iotlb, slot| iotlb.judge(slot, what, &mut effect.dropped, trace));
         effect
@@ -110,39 +105,68 @@ impl<const N: usize> Iotlb<N> {
         dropped
     }
 
-    /// Drops the entries of the spaces whose leaves meet `span`.
+    /// Whether CMD_TLBI_NH_VA for `name` may find anything, wherever it is.
     #[inline]
-    pub(crate) fn forget_inside(&mut self, named: Numbers, span: &Span) -> Effect {
-        let mut effect = Effect::default();
+    pub(crate) fn may_have(&self, name: Name) -> bool {
+        self.spaces.may_have(name)
+    }
+
+    /// Drops what CMD_TLBI_NH_VA names: entries of `name`, and global ones, whose leaves meet `span`.
+    #[inline(always)]
+    pub(crate) fn forget_named(&mut self, name: Name, span: &Span) -> Effect {
+        let met = self.spaces.met(name, span);
+        if met.is_empty() { Effect::default() } else { self.forget_met(met, span) }
+    }
+
+    /// Drops the entries of the spaces whose leaves meet `span`.
+    fn forget_inside(&mut self, named: Numbers, span: &Span) -> Effect {
+        self.forget_met(self.meeting(named, span), span)
+    }
+
+    /// Those of the spaces some of whose entries may meet `span`.
+    fn meeting(&self, named: Numbers, span: &Span) -> Numbers {
         let mut met = Numbers::NONE;
         for number in named {
             if !self.spaces.slot(number).misses(span) {
                 met.insert(number);
             }
         }
-        if !met.is_empty() {
-            self.forget_met(met, span, &mut effect);
-        }
-        effect
+        met
     }
 
-    /// The same for spaces some of whose entries may meet `span`.
+    /// Drops the entries of spaces that may meet `span`.
     #[inline(never)]
-    fn forget_met(&mut self, met: Numbers, span: &Span, effect: &mut Effect) {
+    fn forget_met(&mut self, met: Numbers, span: &Span) -> Effect {
+        let mut effect = Effect::default();
         let mut rest = Numbers::NONE;
         let is_page = span.first >> 12 == span.last >> 12;
         for number in met {
             let slot = self.spaces.slot(number);
-            if slot.is_inside(span) {
-                effect.dropped += self.forget_space(number);
-            } else if is_page && slot.fractured == 0 {
-                for size in Numbers(slot.sizes) {
-                    effect.scanned += self.ways;
-                    if let Some(slot) = self.probe(number, span.first, size as u32) {
-                        self.drop_slot(slot);
-                        effect.dropped += 1;
-                    }
+            if !is_page || slot.fractured != 0 {
+                rest.insert(number);
+                continue;
+            }
+            for size in Numbers(slot.sizes) {
+                effect.scanned += self.ways;
+                if let Some(slot) = self.probe(number, span.first, size as u32) {
+                    effect.dropped += 1;
+                    self.kill(slot, number, false);
                 }
+            }
+        }
+        if !rest.is_empty() {
+            self.forget_range(rest, span, &mut effect);
+        }
+        effect
+    }
+
+    /// The same for spans of more than a page, and for entries that are smaller than their leaves.
+    #[inline(never)]
+    fn forget_range(&mut self, met: Numbers, span: &Span, effect: &mut Effect) {
+        let mut rest = Numbers::NONE;
+        for number in met {
+            if self.spaces.slot(number).is_inside(span) {
+                effect.dropped += self.forget_space(number);
             } else {
                 rest.insert(number);
             }
@@ -285,6 +309,12 @@ impl<const N: usize> Iotlb<N> {
         let number = mark.tag().number();
         let fractured = self.spaces.slot(number).fractured != 0
             && self.entry(slot).is_some_and(|entry| entry.is_fractured());
+        self.kill(slot, number, fractured);
+    }
+
+    /// Drops the live entry of space `number` in `slot`.
+    #[inline]
+    fn kill(&mut self, slot: usize, number: usize, fractured: bool) {
         self.spaces.remove(number, fractured);
         self.epoch = self.epoch.wrapping_add(1);
         if let Some(mark) = self.marks.get_mut(slot) {
