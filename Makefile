@@ -1,9 +1,9 @@
 # Short names for the steps of .ci/run, which holds the commands.
 .DEFAULT_GOAL := help
-.PHONY: help demo page test format setup fmt lint doc unit guest bare wasm fuzz web
+.PHONY: help demo page test format bench bench-count bench-wasm setup fmt lint doc unit guest bare wasm fuzz web
 
 help: ## what there is to make
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: ## the main job as a table, then the page on http://127.0.0.1:4173
 	@.ci/run demo
@@ -13,6 +13,15 @@ page: ## build the page into web/dist
 
 test: ## everything: format, lints, documentation, tests, bare metal, wasm, page
 	@.ci/run all
+
+bench: ## times beside a straight IOTLB, and curves in target/bench.svg
+	@.ci/run bench
+
+bench-wasm: ## the same in Node and in Chromium, beside native
+	@.ci/run bench_wasm
+
+bench-count: ## instructions an operation, beside limits, peer, and what is committed; UPDATE=1 rewrites the latter
+	@.ci/run bench_count
 
 format: ## rewrite the sources as rustfmt wants them
 	@cargo fmt --all
