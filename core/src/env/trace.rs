@@ -281,6 +281,16 @@ impl Trace for NoTrace {
     fn step(&mut self, _: &Step) {}
 
     #[inline(always)]
+    fn watches(&self) -> bool {
+        false
+    }
+
+    #[inline(always)]
+    fn watches(&self) -> bool {
+        false
+    }
+
+    #[inline(always)]
     fn wants_entries(&self) -> bool {
         false
     }
