@@ -98,7 +98,7 @@ impl<const N: usize> Iotlb<N> {
 
     fn forget_space(&mut self, number: usize) -> u32 {
         let (dropped, wrapped) = self.spaces.forget(number);
-        self.epoch = self.epoch.wrapping_add(1);
+        self.forget_answers();
         if wrapped {
             self.sweep();
         }
@@ -228,9 +228,9 @@ impl<const N: usize> Iotlb<N> {
                 continue;
             }
             for slot in start..end {
-                let (Some(mark), Some(page)) = (self.marks.get(slot), self.pages.get(slot)) else { break };
+                let Some(mark) = self.marks.get(slot) else { break };
                 let number = mark.tag().number();
-                let address = self.address(*mark, *page);
+                let address = self.address(*mark);
                 let inside = span.first <= address && address <= span.last;
                 if inside && named.contains(number) && self.is_live(*mark) {
                     found(self, slot);
@@ -306,26 +306,24 @@ impl<const N: usize> Iotlb<N> {
     /// Drops the live entry in `slot`.
     fn drop_slot(&mut self, slot: usize) {
         let Some(mark) = self.marks.get(slot).copied() else { return };
-        let number = mark.tag().number();
-        let fractured = self.spaces.slot(number).fractured != 0
-            && self.entry(slot).is_some_and(|entry| entry.is_fractured());
-        self.kill(slot, number, fractured);
+        let fractured = self.payloads.get(slot).is_some_and(|payload| payload.is_fractured());
+        self.kill(slot, mark.tag().number(), fractured);
     }
 
     /// Drops the live entry of space `number` in `slot`.
     #[inline]
     fn kill(&mut self, slot: usize, number: usize, fractured: bool) {
         self.spaces.remove(number, fractured);
-        self.epoch = self.epoch.wrapping_add(1);
+        self.forget_answers();
         if let Some(mark) = self.marks.get_mut(slot) {
             *mark = Mark::DEAD;
         }
     }
 
-    /// The first address of the entry with this mark and page.
+    /// The first address of the entry with this mark.
     #[inline]
-    fn address(&self, mark: Mark, page: u32) -> u64 {
-        let address = mark.page(page) << 12;
+    fn address(&self, mark: Mark) -> u64 {
+        let address = mark.first();
         match self.spaces.slot(mark.tag().number()).stage() {
             Stage::S1 => sign_extend(address),
             Stage::S2 => address,
