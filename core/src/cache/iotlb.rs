@@ -9,9 +9,9 @@ mod invalidate;
 
 use core::ops::Range;
 
+use super::packed;
 pub(crate) use super::packed::{Character, Packed};
 pub(crate) use super::spaces::SpaceRefs;
-use super::packed;
 use super::spaces::{Spaces, Tag, has_asid, key};
 #[cfg(feature = "alloc")]
 use super::unbounded::{Key, Unbounded};

@@ -536,3 +536,76 @@ impl Iterator for Numbers {
         Some(number)
     }
 }
+
+#[cfg(test)]
+#[expect(clippy::panic, reason = "a failed test panics")]
+mod tests {
+    use super::{El1, Name, Numbers, SPACES, Spaces};
+    use crate::arch::addr::Stage;
+    use crate::arch::entry::Space;
+    use crate::arch::id::{Asid, StreamWorld, Vmid};
+    use crate::cache::scope::{AsidScope, Regime, Scope, Span, Stages, VmidScope};
+
+    const fn scope(stage: Stages, vmid: Option<u16>, asid: AsidScope) -> Scope {
+        let vmid = match vmid {
+            Some(vmid) => Some(VmidScope { vmid: Vmid(vmid), ignored_bits: 0 }),
+            None => None,
+        };
+        let regime = Regime::One(StreamWorld::El1);
+        Scope { regime, stage, vmid, asid, span: None, granule: None, level: None, leaf_only: false }
+    }
+
+    /// What is ready by name is what the predicates say, space by space, whatever has come and gone.
+    #[test]
+    fn sets_are_what_the_predicates_say() {
+        const IDS: [u16; 6] = [0, 1, 0x10, 0x11, 0xff, 0xff00];
+        let mut spaces = Spaces::new();
+        let mut state = 1u64;
+        let mut random = |below: u64| {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            (state >> 33) % below
+        };
+        for _ in 0..4000 {
+            let stage = if random(4) == 0 { Stage::S2 } else { Stage::S1 };
+            let world = [StreamWorld::El1, StreamWorld::El1, StreamWorld::El2, StreamWorld::El2E2h];
+            let world = if stage == Stage::S2 { StreamWorld::El1 } else { world[random(4) as usize] };
+            let has_asid = stage == Stage::S1 && world != StreamWorld::El2;
+            let global = has_asid && random(4) == 0;
+            let asid = if has_asid && !global { IDS[random(6) as usize] } else { 0 };
+            let vmid = if world == StreamWorld::El1 { IDS[random(6) as usize] } else { 0 };
+            let space = Space { world, stage, vmid: Vmid(vmid), asid: Asid(asid), aset: random(8) == 0 };
+            let (number, _, _) = spaces.intern(&space, global);
+            match random(3) {
+                0 => spaces.add(number, random(1 << 20) << 12, 12, 12),
+                1 if spaces.slot(number).count != 0 => spaces.remove(number, false),
+                _ => {
+                    if random(4) == 0 {
+                        spaces.forget(number);
+                    }
+                }
+            }
+            let (vmid, asid) = (IDS[random(6) as usize], IDS[random(6) as usize]);
+            let name = Name(u32::from(asid) << 16 | u32::from(vmid));
+            let (only, or_global) = (AsidScope::Only(Asid(asid)), AsidScope::OrGlobal(Asid(asid)));
+            let rows = [
+                (El1::All, scope(Stages::Both, None, AsidScope::Any)),
+                (El1::Asid(name), scope(Stages::S1, Some(vmid), only)),
+                (El1::AsidOrGlobal(name), scope(Stages::S1, Some(vmid), or_global)),
+                (El1::Vmid(Stages::S1, name), scope(Stages::S1, Some(vmid), AsidScope::Any)),
+                (El1::Vmid(Stages::S2, name), scope(Stages::S2, Some(vmid), AsidScope::Any)),
+                (El1::Vmid(Stages::Both, name), scope(Stages::Both, Some(vmid), AsidScope::Any)),
+            ];
+            for (which, scope) in rows {
+                assert_eq!(spaces.of_el1(which), spaces.named(&scope), "{which:x?}");
+            }
+            let everywhere = Span { first: 1, last: u64::MAX - 1 };
+            let named = spaces.of_el1(El1::AsidOrGlobal(name));
+            assert_eq!(spaces.met(name, &everywhere), named);
+            assert!(named.is_empty() || spaces.may_have(name));
+            for n in Numbers(u64::MAX >> (64 - SPACES)) {
+                let slot = spaces.slot(n);
+                assert_eq!(slot.count == 0, slot.misses(&everywhere), "an empty space has no extent");
+            }
+        }
+    }
+}

@@ -5,9 +5,9 @@
 //! E2H changes, and when caches are dropped. Only streams whose stage 1 translates are here. What a range does not accept
 //! and what an entry does not allow goes the long way, which finds the fault.
 
+use super::Transaction;
 use crate::arch::addr::{Level, low_mask};
 use crate::arch::entry::{Entry, Space, TableLimits};
-use super::Transaction;
 use crate::arch::id::{StreamId, StreamWorld, SubstreamId};
 use crate::cache::iotlb::{Character, Packed, SpaceRefs};
 use crate::format::cd::{Cd, Half};

@@ -286,11 +286,6 @@ impl Trace for NoTrace {
     }
 
     #[inline(always)]
-    fn watches(&self) -> bool {
-        false
-    }
-
-    #[inline(always)]
     fn wants_entries(&self) -> bool {
         false
     }

@@ -306,10 +306,8 @@ impl<const N: usize> Iotlb<N> {
     /// Drops the live entry in `slot`.
     fn drop_slot(&mut self, slot: usize) {
         let Some(mark) = self.marks.get(slot).copied() else { return };
-        let number = mark.tag().number();
-        let fractured = self.spaces.slot(number).fractured != 0
-            && self.entry(slot).is_some_and(|entry| entry.is_fractured());
-        self.kill(slot, number, fractured);
+        let fractured = self.payloads.get(slot).is_some_and(|payload| payload.is_fractured());
+        self.kill(slot, mark.tag().number(), fractured);
     }
 
     /// Drops the live entry of space `number` in `slot`.
