@@ -259,6 +259,12 @@ pub trait Trace {
     ) {
     }
 
+    /// Whether anybody is told anything. Where nobody is, steps are not even made up; results do not change.
+    #[inline]
+    fn watches(&self) -> bool {
+        true
+    }
+
     /// Whether [`Step::Drop`] and [`Step::TableDrop`] are worth the look at each entry that they cost; otherwise they are not
     /// told, and a command that names whole address spaces forgets them at once.
     #[inline]
