@@ -435,7 +435,9 @@ impl<const N: usize> Iotlb<N> {
         trace: &mut T,
     ) -> Option<usize> {
         let (space, _) = self.spaces.space(number);
-        trace.step(&Step::Fill(payload.entry(space, input, log2_size as u8)));
+        if trace.watches() {
+            trace.step(&Step::Fill(payload.entry(space, input, log2_size as u8)));
+        }
         #[cfg(feature = "alloc")]
         if let Some(unbounded) = &mut self.unbounded {
             unbounded.remove(Key::of(&payload.entry(space, input, log2_size as u8)));
@@ -532,19 +534,25 @@ impl<const N: usize> Iotlb<N> {
     }
 
     /// Empties `slot` for what belongs to `place`. What was there is replaced if it has the same key, otherwise evicted.
+    #[inline]
     fn give_up<T: Trace + ?Sized>(&mut self, slot: usize, place: &Place, trace: &mut T) {
         let Some(mark) = self.marks.get(slot).copied() else { return };
         if !self.is_live(mark) {
             return;
         }
-        let Some(payload) = self.payloads.get(slot) else { return };
-        let old = self.entry(slot);
-        self.spaces.remove(mark.tag().number(), payload.is_fractured());
-        self.forget_answers();
-        if mark == place.mark {
-            return;
+        let fractured = self.payloads.get(slot).is_some_and(|payload| payload.is_fractured());
+        let replaced = mark == place.mark;
+        if !replaced && (trace.watches() || !self.is_bounded()) {
+            self.evict(slot, trace);
         }
-        let Some(old) = old else { return };
+        self.spaces.remove(mark.tag().number(), fractured);
+        self.forget_answers();
+    }
+
+    /// What is in `slot` makes room, and is told.
+    #[inline(never)]
+    fn evict<T: Trace + ?Sized>(&mut self, slot: usize, trace: &mut T) {
+        let Some(old) = self.entry(slot) else { return };
         #[cfg(feature = "alloc")]
         if let Some(unbounded) = &mut self.unbounded {
             unbounded.insert(old);
