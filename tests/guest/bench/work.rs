@@ -286,9 +286,9 @@ const fn aligned_range(asid: u16, va: u64, log2_pages: u64) -> Command {
 fn commands<S: Subject>(world: World<S>, target: Target, batch: usize) -> Box<dyn Segment> {
     let command = |n: u64| match target {
         Target::Absent => page(IOVA + (n << 12)),
-        Target::Range(log2_pages) => aligned_range(ASID, IOVA + (n % 64 << 31), log2_pages),
-        Target::Odd => range(ASID, IOVA + (n % 64 << 31) + 0x3000, 31, 13),
-        Target::Nobody(log2_pages) => aligned_range(ASID + 1, IOVA + (n % 64 << 31), log2_pages),
+        Target::Range(log2_pages) => aligned_range(ASID, IOVA + ((n % 64) << 31), log2_pages),
+        Target::Odd => range(ASID, IOVA + ((n % 64) << 31) + 0x3000, 31, 13),
+        Target::Nobody(log2_pages) => aligned_range(ASID + 1, IOVA + ((n % 64) << 31), log2_pages),
         Target::Sync => sync(),
         Target::OtherAsid => tlbi_nh_asid(0, 100 + (n % 64) as u16),
     };
@@ -296,7 +296,7 @@ fn commands<S: Subject>(world: World<S>, target: Target, batch: usize) -> Box<dy
 }
 
 fn present<S: Subject>() -> Box<dyn Segment> {
-    let batch = (0..LINUX_BATCH as u64).map(|n| page(ELSEWHERE + (n * 4 << 12))).collect();
+    let batch = (0..LINUX_BATCH as u64).map(|n| page(ELSEWHERE + ((n * 4) << 12))).collect();
     consumption(live_world::<S>(Shape::of(1024), LIVE), batch, |world| world.touch(ELSEWHERE, LIVE))
 }
 
