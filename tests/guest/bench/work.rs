@@ -100,11 +100,11 @@ pub enum Work {
     Command(Target),
     /// NH_VA of pages that are live, [`LINUX_BATCH`] to a register write.
     Present,
-    /// A command among [`OTHERS`] of CMD_SYNC.
+    /// A command amid 63 of CMD_SYNC.
     Destroy(Destroyer),
     /// A command alone, register write and all.
     Alone(Destroyer),
-    /// The [`OTHERS`] alone.
+    /// The 63 alone.
     Others(Destroyer),
     /// 1 GiB page by page, [`LINUX_BATCH`] to a register write.
     Storm,
