@@ -174,6 +174,16 @@ pub struct TableEntry {
     pub limits: TableLimits,
 }
 
+impl TableLimits {
+    /// Nothing is forbidden.
+    pub const NONE: Self = Self {
+        no_unprivileged: false,
+        no_write: false,
+        no_unprivileged_execute: false,
+        no_privileged_execute: false,
+    };
+}
+
 impl TableEntry {
     /// log2 of the bytes that the descriptor covers.
     #[must_use]

@@ -13,14 +13,60 @@ use crate::cache::scope::Scope;
 pub(super) const SPACES: usize = 64;
 const NUMBER_BITS: u32 = SPACES.trailing_zeros();
 
-/// A space's number and generation.
+/// A space's number `[5:0]` and generation `[13:6]`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Tag(pub(super) u32);
+pub(super) struct Tag(u16);
 
 impl Tag {
+    pub(super) const BITS: u32 = 14;
+
+    /// The tag in the low bits of `word`.
+    #[inline]
+    pub(super) const fn from_word(word: u64) -> Self {
+        Self((word & ((1 << Self::BITS) - 1)) as u16)
+    }
+
+    #[inline]
+    pub(super) const fn word(self) -> u64 {
+        self.0 as u64
+    }
+
+    #[inline]
     pub(super) const fn number(self) -> usize {
         self.0 as usize % SPACES
     }
+
+    /// The next generation, and whether that is the first once more.
+    const fn next(self) -> (Self, bool) {
+        let next = Self::from_word(self.word() + (1 << NUMBER_BITS));
+        (next, next.0 >> NUMBER_BITS == 0)
+    }
+}
+
+/// A space that has a number, for as long as the number stands for it; generations do not matter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct SpaceRef {
+    number: u8,
+    name: u64,
+}
+
+impl SpaceRef {
+    /// Stands for no space.
+    const NONE: Self = Self { number: 0, name: u64::MAX };
+}
+
+/// The two spaces that a context looks in: its own, and that of the entries which every ASID finds.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct SpaceRefs {
+    pub(super) own: SpaceRef,
+    pub(super) global: SpaceRef,
+    /// How many names had been given when they were looked for.
+    pub(super) names: u64,
+}
+
+impl SpaceRefs {
+    /// Nothing is known of either.
+    pub(crate) const NONE: Self = Self { own: SpaceRef::NONE, global: SpaceRef::NONE, names: 0 };
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -28,6 +74,8 @@ pub(super) struct Slot {
     space: Space,
     /// The entries that every ASID finds, under ASID 0.
     global: bool,
+    /// Another one whenever the number is given to another space; 0 before the first.
+    name: u64,
     tag: Tag,
     /// Live entries.
     pub(super) count: u32,
@@ -35,8 +83,6 @@ pub(super) struct Slot {
     pub(super) fractured: u32,
     /// Bit `s` is set if an entry of `2^s` bytes is live; cleared only when none is.
     pub(super) sizes: u64,
-    /// Spreads spaces over sets.
-    pub(super) spread: u32,
 }
 
 const NO_SPACE: Space =
@@ -47,6 +93,12 @@ pub(super) struct Spaces {
     slots: [Slot; SPACES],
     /// Bit `n` is set while space `n` has a live entry.
     live: u64,
+    /// Bit `n` is set once number `n` stands for a space.
+    named: u64,
+    /// How many names have been given.
+    names: u64,
+    /// The number that was asked for last.
+    last: u8,
     turn: u8,
 }
 
@@ -65,21 +117,21 @@ impl Spaces {
         let mut slots = [Slot {
             space: NO_SPACE,
             global: false,
+            name: 0,
             tag: Tag(0),
             count: 0,
             fractured: 0,
             sizes: 0,
-            spread: 0,
         }; SPACES];
         let mut n = 0;
         while n < SPACES {
             #[expect(clippy::indexing_slicing, reason = "`n` is below the length")]
             {
-                slots[n].tag = Tag(n as u32);
+                slots[n].tag = Tag(n as u16);
             }
             n += 1;
         }
-        Self { slots, live: 0, turn: 0 }
+        Self { slots, live: 0, named: 0, names: 0, last: 0, turn: 0 }
     }
 
     /// Live entries over all spaces.
@@ -94,7 +146,7 @@ impl Spaces {
     #[inline]
     pub(super) fn slot(&self, number: usize) -> &Slot {
         let [first, ..] = &self.slots;
-        self.slots.get(number).unwrap_or(first)
+        self.slots.get(number % SPACES).unwrap_or(first)
     }
 
     #[inline]
@@ -104,20 +156,43 @@ impl Spaces {
 
     /// The number of a space with live entries.
     #[inline]
-    pub(super) fn find(&self, space: &Space, global: bool) -> Option<usize> {
-        Numbers(self.live).find(|n| {
-            let slot = self.slot(*n);
-            slot.space == *space && slot.global == global
-        })
+    pub(super) fn find(&mut self, space: &Space, global: bool) -> Option<usize> {
+        let live = Numbers(self.live);
+        let number = self.search(live, space, global)?;
+        (live.0 >> number & 1 != 0).then_some(number)
     }
 
-    /// The number of a space, made room for if it has none: then a space without entries goes, or one in turn with all it
-    /// has. Then whether one was made to go, and whether generations have run out and old entries have to be swept.
-    pub(super) fn intern(&mut self, space: &Space, global: bool) -> (usize, bool, bool) {
-        if let Some(number) = self.find(space, global) {
-            return (number, false, false);
+    /// The number that stands for a space: the one that was asked for last, or one of `numbers`.
+    #[inline]
+    fn search(&mut self, mut numbers: Numbers, space: &Space, global: bool) -> Option<usize> {
+        let is_it = |slot: &Slot| slot.space == *space && slot.global == global && slot.name != 0;
+        let last = usize::from(self.last);
+        if is_it(self.slot(last)) {
+            return Some(last);
         }
-        let free = (!self.live).trailing_zeros() as usize;
+        let number = numbers.find(|n| is_it(self.slot(*n)))?;
+        self.last = number as u8;
+        Some(number)
+    }
+
+    /// The number of a space, made room for if it has none: then a number that stands for nothing is taken, or one without
+    /// entries, or one in turn with all it has. Then whether one was made to go, and whether generations have run out and
+    /// old entries have to be swept.
+    #[inline]
+    pub(super) fn intern(&mut self, space: &Space, global: bool) -> (usize, bool, bool) {
+        match self.search(Numbers(self.named), space, global) {
+            Some(number) => (number, false, false),
+            None => self.name(space, global),
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn name(&mut self, space: &Space, global: bool) -> (usize, bool, bool) {
+        let free = match (!self.named).trailing_zeros() {
+            64 => (!self.live).trailing_zeros(),
+            free => free,
+        } as usize;
         let (number, mut wrapped) = if free < SPACES {
             (free, false)
         } else {
@@ -125,23 +200,43 @@ impl Spaces {
             let number = usize::from(self.turn) % SPACES;
             (number, self.forget(number).1)
         };
-        let words = u64::from(space.asid.0)
-            | u64::from(space.vmid.0) << 16
-            | (space.world as u64) << 32
-            | (space.stage as u64) << 34
-            | u64::from(space.aset) << 35
-            | u64::from(global) << 36;
-        if let Some(slot) = self.slot_mut(number) {
+        self.named |= 1 << number;
+        self.names += 1;
+        if let Some(slot) = self.slots.get_mut(number) {
             // A tag never comes to mean another space: whoever remembers it finds it out of date.
-            if (slot.space, slot.global) != (*space, global) && !wrapped {
-                let (next, over) = slot.tag.0.overflowing_add(1 << NUMBER_BITS);
-                (slot.tag, wrapped) = (Tag(next), over);
+            if !wrapped {
+                (slot.tag, wrapped) = slot.tag.next();
             }
             slot.space = *space;
             slot.global = global;
-            slot.spread = (words.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32) as u32;
+            slot.name = self.names;
         }
         (number, free >= SPACES, wrapped)
+    }
+
+    /// What stands for a space, if it has a number, live or not.
+    pub(super) fn find_reference(&mut self, space: &Space, global: bool) -> SpaceRef {
+        let number = self.search(Numbers(self.named), space, global);
+        number.map_or(SpaceRef::NONE, |number| self.reference(number))
+    }
+
+    /// What stands for the space of `number` from now on.
+    #[inline]
+    pub(super) fn reference(&self, number: usize) -> SpaceRef {
+        SpaceRef { number: (number % SPACES) as u8, name: self.slot(number).name }
+    }
+
+    /// How many names have been given: another number means that a space without one may have one now.
+    #[inline]
+    pub(super) const fn names(&self) -> u64 {
+        self.names
+    }
+
+    /// The number of a space, as long as it has one.
+    #[inline]
+    pub(super) fn resolve(&self, space: SpaceRef) -> Option<usize> {
+        let number = usize::from(space.number);
+        (self.slot(number).name == space.name).then_some(number)
     }
 
     #[inline]
@@ -185,8 +280,8 @@ impl Spaces {
         let Some(slot) = self.slot_mut(number) else { return (0, false) };
         let count = core::mem::take(&mut slot.count);
         (slot.fractured, slot.sizes) = (0, 0);
-        let (next, wrapped) = slot.tag.0.overflowing_add(1 << NUMBER_BITS);
-        slot.tag = Tag(next);
+        let wrapped;
+        (slot.tag, wrapped) = slot.tag.next();
         (count, wrapped)
     }
 

@@ -10,6 +10,8 @@ mod stage1;
 mod stage2;
 pub mod structures;
 
+pub(crate) use stage1::Found;
+
 use crate::arch::addr::{Granule, Ipa, Level, Pa, Stage, align_down};
 use crate::arch::attributes::MemoryType;
 use crate::arch::entry::{Entry, Space, TableEntry};

@@ -16,11 +16,12 @@ use crate::format::ste::Stream;
 use crate::walk::permission::Demand;
 
 /// A descriptor that ended the walk, and where it was read.
-struct Found {
-    word: u64,
-    output: u64,
-    level: Level,
-    limits: TableLimits,
+#[derive(Clone, Copy)]
+pub(crate) struct Found {
+    pub(crate) word: u64,
+    pub(crate) output: u64,
+    pub(crate) level: Level,
+    pub(crate) limits: TableLimits,
     /// Its address as stage 1 knows it.
     location: u64,
     /// Its physical address.
@@ -39,17 +40,32 @@ impl<H: Memory + Trace + ?Sized, K: Keep> Walk<'_, H, K> {
         let Some((half, input)) = select(cd, space.world, self.demand.privileged, input) else {
             return Err(Fault::Translation(at_input()));
         };
-        for _ in 0..RESTARTS {
-            let found = self.find_leaf(stream, cd, half, space, input)?;
+        let found = self.find_leaf(stream, cd, half, space, input)?;
+        self.entry_of(stream, cd, half, space, input, found)
+    }
+
+    /// The entry that a leaf becomes; where it changes under a hardware update, the walk starts again.
+    pub(crate) fn entry_of(
+        &mut self,
+        stream: &Stream,
+        cd: &Cd,
+        half: &Half,
+        space: &Space,
+        input: u64,
+        mut found: Found,
+    ) -> Result<Entry, Fault> {
+        for _ in 1..RESTARTS {
             if let Some(entry) = self.use_leaf(stream, cd, half, space, input, &found)? {
                 return Ok(entry);
             }
+            found = self.find_leaf(stream, cd, half, space, input)?;
         }
-        Err(Fault::WalkEabt(Place { class: Class::Tt, ..at_input() }, Pa(half.base)))
+        let last = self.use_leaf(stream, cd, half, space, input, &found)?;
+        last.ok_or(Fault::WalkEabt(Place { class: Class::Tt, ..at_input() }, Pa(half.base)))
     }
 
     /// Reads descriptors from the nearest remembered table on, to a leaf.
-    fn find_leaf(
+    pub(crate) fn find_leaf(
         &mut self,
         stream: &Stream,
         cd: &Cd,
