@@ -27,6 +27,7 @@ pub mod scenario_nested;
 pub mod stages;
 pub mod tables;
 pub mod transcript;
+pub mod twins;
 pub mod unmap;
 pub mod watch;
 

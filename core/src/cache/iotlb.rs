@@ -52,7 +52,7 @@ impl Mark {
     const SIZE_SHIFT: u32 = Tag::BITS;
     const INDEX_SHIFT: u32 = Self::SIZE_SHIFT + 6;
 
-    /// The mark of block `index` of `2^log2_size` bytes. Addresses have 56 bits, and blocks are 4 KiB or larger.
+    /// The mark of block `index` of `2^log2_size` bytes. Addresses have 52 bits and a sign, and blocks are 4 KiB or larger.
     #[inline]
     const fn new(tag: Tag, index: u64, log2_size: u32) -> Self {
         Self(index << Self::INDEX_SHIFT | (log2_size as u64) << Self::SIZE_SHIFT | tag.word())
@@ -68,10 +68,10 @@ impl Mark {
         (self.0 >> Self::SIZE_SHIFT) as u8 & 0x3f
     }
 
-    /// Bits `[55:0]` of the first address.
+    /// Bits `[52:0]` of the first address; those above are equal to bit 52.
     #[inline]
     const fn first(self) -> u64 {
-        self.0 >> Self::INDEX_SHIFT << self.log2_size() & low_mask(56)
+        self.0 >> Self::INDEX_SHIFT << self.log2_size() & low_mask(SIGN_BIT + 1)
     }
 }
 
@@ -448,7 +448,7 @@ impl<const N: usize> Iotlb<N> {
         *self.marks.get_mut(slot)? = place.mark;
         *self.stamps.get_mut(slot)? = self.clock;
         *self.payloads.get_mut(slot)? = payload;
-        self.spaces.add(number, log2_size as u8, payload.is_fractured());
+        self.spaces.add(number, input, log2_size, payload.log2_leaf(space.stage, log2_size));
         Some(slot)
     }
 
@@ -554,9 +554,12 @@ impl<const N: usize> Iotlb<N> {
     }
 }
 
-/// An address of 56 bits with the bits above equal to bit 55.
+/// Virtual addresses have 52 bits at most; this one tells the upper range from the lower.
+const SIGN_BIT: u32 = 52;
+
+/// A virtual address with the bits above its sign equal to that.
 const fn sign_extend(address: u64) -> u64 {
-    if address >> 55 & 1 == 0 { address } else { address | !low_mask(56) }
+    if address >> SIGN_BIT & 1 == 0 { address } else { address | !low_mask(SIGN_BIT) }
 }
 
 impl Entry {

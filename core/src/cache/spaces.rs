@@ -1,29 +1,33 @@
 //! The address spaces that have live translations: a small number and a generation for each.
 //!
 //! An entry carries its space's tag, number and generation in one word, so that a look-up compares one word, an
-//! invalidation asks each live space rather than each entry, and forgetting a whole space is a step to the next
+//! invalidation asks about spaces rather than entries, and forgetting a whole space is a step to the next
 //! generation: entries of older ones are free room from then on.
+//!
+//! Sets of spaces are words of 64 bits, those of NS-EL1 ready by stage, ASID and VMID: what a command names is at hand
+//! without asking each space. Each space knows the extent of all that was kept in it since it was empty, so that a span outside of
+//! it costs nothing, and one around it forgets the space.
 
-use crate::arch::addr::Stage;
+use crate::arch::addr::{Stage, low_mask};
 use crate::arch::entry::{Entry, Space};
 use crate::arch::id::{Asid, StreamWorld, Vmid};
-use crate::cache::scope::Scope;
+use crate::cache::scope::{Scope, Span, Stages};
 
 /// Address spaces that can have live translations at once; a further one takes the place of another.
 pub(super) const SPACES: usize = 64;
 const NUMBER_BITS: u32 = SPACES.trailing_zeros();
 
-/// A space's number `[5:0]` and generation `[13:6]`.
+/// A space's number `[5:0]` and generation `[16:6]`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Tag(u16);
+pub(super) struct Tag(u32);
 
 impl Tag {
-    pub(super) const BITS: u32 = 14;
+    pub(super) const BITS: u32 = 17;
 
     /// The tag in the low bits of `word`.
     #[inline]
     pub(super) const fn from_word(word: u64) -> Self {
-        Self((word & ((1 << Self::BITS) - 1)) as u16)
+        Self((word & ((1 << Self::BITS) - 1)) as u32)
     }
 
     #[inline]
@@ -72,6 +76,7 @@ impl SpaceRefs {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Slot {
     space: Space,
+    el1: Name,
     /// The entries that every ASID finds, under ASID 0.
     global: bool,
     /// Another one whenever the number is given to another space; 0 before the first.
@@ -83,7 +88,12 @@ pub(super) struct Slot {
     pub(super) fractured: u32,
     /// Bit `s` is set if an entry of `2^s` bytes is live; cleared only when none is.
     pub(super) sizes: u64,
+    /// No leaf that was kept since the space was empty reaches beyond this.
+    extent: Span,
 }
+
+/// The extent of an empty space: nothing is between its first address and its last.
+const NOWHERE: Span = Span { first: u64::MAX, last: 0 };
 
 const NO_SPACE: Space =
     Space { world: StreamWorld::El1, stage: Stage::S1, vmid: Vmid(0), asid: Asid(0), aset: false };
@@ -99,7 +109,66 @@ pub(super) struct Spaces {
     names: u64,
     /// The number that was asked for last.
     last: u8,
+    sets: Sets,
     turn: u8,
+}
+
+/// The live spaces of NS-EL1 by what its commands name. An empty space is in none of these sets.
+#[derive(Clone, Debug)]
+struct Sets {
+    all: u64,
+    /// Those of stage 2.
+    stage2: u64,
+    /// Those of stage 1 that hold the entries for every ASID.
+    global: u64,
+    /// The rest of stage 1, by the bucket of their name.
+    named: [u64; BUCKETS],
+    /// All, by the bucket of their VMID.
+    vmids: [u64; BUCKETS],
+}
+
+const BUCKETS: usize = 16;
+
+/// ASID `[31:16]` and VMID `[15:0]` as one word, in the order in which commands have them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Name(pub(crate) u32);
+
+impl Name {
+    pub(super) const fn of(space: &Space) -> Self {
+        Self((space.asid.0 as u32) << 16 | space.vmid.0 as u32)
+    }
+
+    /// The VMID under ASID 0.
+    pub(super) const fn vmid(self) -> Self {
+        Self(self.0 & 0xffff)
+    }
+
+    /// Where a name is looked for; others may be there too.
+    const fn bucket(self) -> usize {
+        (self.0.wrapping_mul(0x9e37_79b1) >> 28) as usize % BUCKETS
+    }
+}
+
+impl Sets {
+    const fn new() -> Self {
+        Self { all: 0, stage2: 0, global: 0, named: [0; BUCKETS], vmids: [0; BUCKETS] }
+    }
+
+    fn change(&mut self, space: &Space, global: bool, change: impl Fn(&mut u64)) {
+        if space.world != StreamWorld::El1 {
+            return;
+        }
+        let name = Name::of(space);
+        change(&mut self.all);
+        self.vmids.get_mut(name.vmid().bucket()).map(&change);
+        match space.stage {
+            Stage::S2 => change(&mut self.stage2),
+            Stage::S1 if global => change(&mut self.global),
+            Stage::S1 => {
+                self.named.get_mut(name.bucket()).map(&change);
+            }
+        }
+    }
 }
 
 /// The key of an entry's space: global entries have no ASID, and where there is none nothing is global.
@@ -116,22 +185,24 @@ impl Spaces {
     pub(super) const fn new() -> Self {
         let mut slots = [Slot {
             space: NO_SPACE,
+            el1: Name::of(&NO_SPACE),
             global: false,
             name: 0,
             tag: Tag(0),
             count: 0,
             fractured: 0,
             sizes: 0,
+            extent: NOWHERE,
         }; SPACES];
         let mut n = 0;
         while n < SPACES {
             #[expect(clippy::indexing_slicing, reason = "`n` is below the length")]
             {
-                slots[n].tag = Tag(n as u16);
+                slots[n].tag = Tag(n as u32);
             }
             n += 1;
         }
-        Self { slots, live: 0, named: 0, names: 0, last: 0, turn: 0 }
+        Self { slots, live: 0, named: 0, names: 0, last: 0, sets: Sets::new(), turn: 0 }
     }
 
     /// Live entries over all spaces.
@@ -147,11 +218,6 @@ impl Spaces {
     pub(super) fn slot(&self, number: usize) -> &Slot {
         let [first, ..] = &self.slots;
         self.slots.get(number % SPACES).unwrap_or(first)
-    }
-
-    #[inline]
-    fn slot_mut(&mut self, number: usize) -> Option<&mut Slot> {
-        self.slots.get_mut(number)
     }
 
     /// The number of a space with live entries.
@@ -208,6 +274,7 @@ impl Spaces {
                 (slot.tag, wrapped) = slot.tag.next();
             }
             slot.space = *space;
+            slot.el1 = Name::of(space);
             slot.global = global;
             slot.name = self.names;
         }
@@ -255,55 +322,204 @@ impl Spaces {
         (slot.space, slot.global)
     }
 
-    pub(super) fn add(&mut self, number: usize, log2_size: u8, fractured: bool) {
-        self.live |= 1 << number;
-        if let Some(slot) = self.slot_mut(number) {
-            slot.count += 1;
-            slot.fractured += u32::from(fractured);
-            slot.sizes |= 1 << log2_size;
+    /// An entry of the space has come: `2^log2_size` bytes from `input` on, of a leaf of `2^log2_leaf` bytes.
+    #[inline]
+    pub(super) fn add(&mut self, number: usize, input: u64, log2_size: u32, log2_leaf: u32) {
+        let Some(slot) = self.slots.get_mut(number) else { return };
+        if slot.count == 0 {
+            self.enter(number);
         }
+        let Some(slot) = self.slots.get_mut(number) else { return };
+        slot.count += 1;
+        slot.fractured += u32::from(log2_leaf > log2_size);
+        slot.sizes |= 1 << log2_size;
+        let within = low_mask(log2_leaf);
+        slot.extent.first = slot.extent.first.min(input & !within);
+        slot.extent.last = slot.extent.last.max(input | within);
     }
 
+    /// An entry of the space has gone.
+    #[inline]
     pub(super) fn remove(&mut self, number: usize, fractured: bool) {
         let Some(slot) = self.slots.get_mut(number) else { return };
         slot.count = slot.count.saturating_sub(1);
         slot.fractured = slot.fractured.saturating_sub(fractured.into());
         if slot.count == 0 {
-            slot.sizes = 0;
-            self.live &= !(1 << number);
+            self.leave(number);
         }
     }
 
     /// Drops every entry of a space at once: how many, and whether generations have run out.
+    #[inline]
     pub(super) fn forget(&mut self, number: usize) -> (u32, bool) {
-        self.live &= !(1 << number);
-        let Some(slot) = self.slot_mut(number) else { return (0, false) };
+        self.leave(number);
+        let Some(slot) = self.slots.get_mut(number) else { return (0, false) };
         let count = core::mem::take(&mut slot.count);
-        (slot.fractured, slot.sizes) = (0, 0);
         let wrapped;
         (slot.tag, wrapped) = slot.tag.next();
         (count, wrapped)
     }
 
-    /// The live spaces that a scope names, and whether any of them has fractured entries.
-    #[inline]
+    /// The space has its first entry: commands find it by its name.
+    #[cold]
+    #[inline(never)]
+    fn enter(&mut self, number: usize) {
+        self.live |= 1 << number;
+        if let Some(slot) = self.slots.get(number) {
+            self.sets.change(&slot.space, slot.global, |set| *set |= 1 << number);
+        }
+    }
+
+    /// The space has no entry any more, no name that a command could find, and no extent.
+    #[inline(never)]
+    fn leave(&mut self, number: usize) {
+        self.live &= !(1 << number);
+        if let Some(slot) = self.slots.get_mut(number) {
+            (slot.fractured, slot.sizes, slot.extent) = (0, 0, NOWHERE);
+            self.sets.change(&slot.space, slot.global, |set| *set &= !(1 << number));
+        }
+    }
+
+    /// The live spaces that a scope names.
     pub(super) fn named(&self, scope: &Scope) -> Numbers {
-        let mut named = 0;
+        let mut named = Numbers::NONE;
         for n in Numbers(self.live) {
             let slot = self.slot(n);
-            named |= u64::from(scope.names_space(&slot.space, slot.global)) << n;
+            if scope.names_space(&slot.space, slot.global) {
+                named.insert(n);
+            }
         }
-        Numbers(named)
+        named
+    }
+
+    /// The live spaces that a command of NS-EL1 names.
+    #[inline(always)]
+    pub(super) fn of_el1(&self, which: El1) -> Numbers {
+        let Sets { all, stage2, named, vmids, .. } = &self.sets;
+        match which {
+            El1::All => Numbers(*all),
+            El1::Asid(name) => self.with(in_bucket(named, name), |space| space == name),
+            El1::AsidOrGlobal(name) => self.of_name(name),
+            El1::Vmid(stage, name) => {
+                let vmid = name.vmid();
+                let stage = match stage {
+                    Stages::S1 => !stage2,
+                    Stages::S2 => *stage2,
+                    Stages::Both => u64::MAX,
+                };
+                self.with(in_bucket(vmids, vmid) & stage, |space| space.vmid() == vmid)
+            }
+        }
+    }
+
+    /// The live spaces of stage 1 with an ASID and VMID, and the global ones of the VMID.
+    fn of_name(&self, name: Name) -> Numbers {
+        let Sets { global, named, .. } = &self.sets;
+        Numbers(
+            self.with(in_bucket(named, name), |space| space == name).0
+                | self.with(*global, |space| space == name.vmid()).0,
+        )
+    }
+
+    /// Whether any space may have this ASID and VMID, or be a global one of the VMID.
+    #[inline]
+    pub(super) fn may_have(&self, name: Name) -> bool {
+        in_bucket(&self.sets.named, name) | self.sets.global != 0
+    }
+
+    /// Those of [`El1::AsidOrGlobal`] some of whose entries may meet `span`.
+    #[inline(always)]
+    pub(super) fn met(&self, name: Name, span: &Span) -> Numbers {
+        let mut met = Numbers::NONE;
+        for n in Numbers(in_bucket(&self.sets.named, name) | self.sets.global) {
+            let slot = self.slot(n);
+            let own = if slot.global { name.vmid() } else { name };
+            if !slot.misses(span) && slot.el1 == own {
+                met.insert(n);
+            }
+        }
+        met
+    }
+
+    /// Those of `numbers` whose names are right.
+    #[inline]
+    fn with(&self, numbers: u64, is_right: impl Fn(Name) -> bool) -> Numbers {
+        let mut right = numbers;
+        for n in Numbers(numbers) {
+            if !is_right(self.slot(n).el1) {
+                right &= !(1 << n);
+            }
+        }
+        Numbers(right)
+    }
+}
+
+#[inline]
+fn in_bucket(sets: &[u64; BUCKETS], name: Name) -> u64 {
+    sets.get(name.bucket()).copied().unwrap_or(0)
+}
+
+/// What a command of NS-EL1 asks a space for. A VMID is 0 where there are none.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum El1 {
+    /// Nothing.
+    All,
+    /// Stage 1, ASID and VMID, entries that are not global.
+    Asid(Name),
+    /// The same, and the global ones of the VMID.
+    AsidOrGlobal(Name),
+    /// A stage, and the VMID.
+    Vmid(Stages, Name),
+}
+
+impl Slot {
+    #[inline]
+    pub(super) const fn stage(&self) -> Stage {
+        self.space.stage
+    }
+
+    /// Whether no entry of the space meets `span`.
+    #[inline]
+    pub(super) const fn misses(&self, span: &Span) -> bool {
+        self.extent.first > span.last || self.extent.last < span.first
+    }
+
+    /// What `span` and the entries of the space may have in common, if they have anything.
+    #[inline]
+    pub(super) const fn clip(&self, span: &Span) -> Span {
+        let Span { first, last } = self.extent;
+        Span {
+            first: if span.first > first { span.first } else { first },
+            last: if span.last < last { span.last } else { last },
+        }
+    }
+
+    /// Whether every entry of the space is inside `span`.
+    #[inline]
+    pub(super) const fn is_inside(&self, span: &Span) -> bool {
+        span.first <= self.extent.first && self.extent.last <= span.last
     }
 }
 
 /// Numbers of spaces, as a set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Numbers(pub(super) u64);
+pub(crate) struct Numbers(pub(super) u64);
 
 impl Numbers {
-    pub(super) const fn is_empty(self) -> bool {
+    pub(super) const NONE: Self = Self(0);
+
+    pub(crate) const fn is_empty(self) -> bool {
         self.0 == 0
+    }
+
+    #[inline]
+    pub(super) const fn contains(self, number: usize) -> bool {
+        self.0 >> (number % SPACES) & 1 != 0
+    }
+
+    #[inline]
+    pub(super) const fn insert(&mut self, number: usize) {
+        self.0 |= 1 << (number % SPACES);
     }
 }
 

@@ -259,8 +259,8 @@ pub trait Trace {
     ) {
     }
 
-    /// Whether [`Step::Drop`] is worth the look at each entry that it costs; otherwise a command that names whole address
-    /// spaces forgets them at once.
+    /// Whether [`Step::Drop`] and [`Step::TableDrop`] are worth the look at each entry that they cost; otherwise they are not
+    /// told, and a command that names whole address spaces forgets them at once.
     #[inline]
     fn wants_entries(&self) -> bool {
         true
