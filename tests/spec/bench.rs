@@ -55,7 +55,7 @@ fn operations_do_what_they_are_named_after() {
                 assert_eq!(lap.descriptors, if shape.walk_cache { pages } else { 4 * pages }, "{name}");
                 (0, pages, 0, 0, 0)
             }
-            Work::Command(_) => (0, 0, batch, 0, 0),
+            Work::Command(_) | Work::Amid(_) => (0, 0, batch, 0, 0),
             Work::Present => (0, 0, LINUX_BATCH as u64, LINUX_BATCH as u64, 0),
             Work::Destroy(_) => (0, 0, LINUX_BATCH as u64, LIVE, 0),
             Work::Storm => (0, 0, LINUX_BATCH as u64, 0, 0),

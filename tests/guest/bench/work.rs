@@ -37,6 +37,8 @@ pub const STORM: u64 = 262_144;
 pub const IOVA: u64 = 0x40_0000_0000;
 /// Where translations live that no command of [`IOVA`]'s names.
 const ELSEWHERE: u64 = 0x7000_0000_0000;
+/// Where half of them live, if what commands name is to lie amid them.
+const BELOW: u64 = 0x10_0000_0000;
 
 /// A hit, and how the addresses come.
 #[derive(Clone, Copy, Debug)]
@@ -98,6 +100,8 @@ pub enum Work {
     Zipf(Shape),
     /// A command that changes nothing, [`BATCH`] to a register write.
     Command(Target),
+    /// The same, where translations live below and above what it names.
+    Amid(Target),
     /// NH_VA of pages that are live, [`LINUX_BATCH`] to a register write.
     Present,
     /// A command amid 63 of CMD_SYNC.
@@ -116,7 +120,7 @@ pub enum Work {
     Registers,
     /// Hits of an IOTLB that is full with so many pages.
     FullHits(u32),
-    /// A range of 2^n pages beside an IOTLB that is full with so many.
+    /// A range of 2^n pages amid so many live translations, for which the IOTLB has just room.
     FullRange(u32, u64),
 }
 
@@ -132,6 +136,7 @@ pub fn prepare<S: Subject>(work: Work) -> Box<dyn Segment> {
         Work::Uniform(shape) => replay::<S>(1024, trace::uniform(1024, STREAM, 2), shape),
         Work::Zipf(shape) => replay::<S>(4096, trace::zipf(4096, STREAM, 3), shape),
         Work::Command(target) => commands::<S>(live_world::<S>(Shape::of(1024), LIVE), target, BATCH),
+        Work::Amid(target) => commands::<S>(world_around::<S>(Shape::of(1024), LIVE), target, BATCH),
         Work::Present => present::<S>(),
         Work::Destroy(destroyer) => destroy::<S>(destroyer, &[sync(); OTHERS], true),
         Work::Alone(destroyer) => destroy::<S>(destroyer, &[], true),
@@ -142,7 +147,7 @@ pub fn prepare<S: Subject>(work: Work) -> Box<dyn Segment> {
         Work::Registers => registers::<S>(),
         Work::FullHits(entries) => hits::<S>(entries.into(), Shape::of(entries), Order::Random),
         Work::FullRange(entries, log2_pages) => {
-            let world = live_world::<S>(Shape::of(entries), entries.into());
+            let world = world_around::<S>(Shape::of(entries), entries.into());
             commands::<S>(world, Target::Range(log2_pages), FULL_BATCH)
         }
     }
@@ -153,6 +158,16 @@ fn live_world<S: Subject>(shape: Shape, count: u64) -> World<S> {
     let mut world = World::<S>::new(shape);
     world.map_pages(ELSEWHERE, count);
     world.touch(ELSEWHERE, count);
+    world
+}
+
+/// A world with `count` live translations, half of them below [`IOVA`] and half above.
+fn world_around<S: Subject>(shape: Shape, count: u64) -> World<S> {
+    let mut world = World::<S>::new(shape);
+    for (va, part) in [(BELOW, count / 2), (ELSEWHERE + ((count / 2) << 12), count / 2)] {
+        world.map_pages(va, part);
+        world.touch(va, part);
+    }
     world
 }
 

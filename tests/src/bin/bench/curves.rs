@@ -44,7 +44,7 @@ pub(crate) fn draw(path: &Path, rounds: u32) -> Result<(), String> {
     root.fill(&WHITE)
         .and_then(|()| chart(&left, "by entries of a full IOTLB", "entries", &by_size, UpperLeft))
         .and_then(|()| {
-            chart(&right, "one range, none live in it, 1,024 elsewhere", "pages", &by_length, MiddleRight)
+            chart(&right, "one range, none live in it, 1,024 around it", "pages", &by_length, MiddleRight)
         })
         .and_then(|()| root.present())
         .map_err(|cause| format!("{path}: {cause}"))
