@@ -1,6 +1,8 @@
 //! Time: every moment of a script can be seen again. Copies of the world are kept at growing distances; a moment is the
 //! nearest copy before it and ticks from there.
 
+use crate::guest::{RAM_BASE, RAM_BYTES};
+use crate::import::Imported;
 use crate::knobs::Knobs;
 use crate::script::{Action, Error};
 use crate::tape::Tape;
@@ -14,6 +16,9 @@ const SAMPLES: usize = 128;
 
 pub(crate) struct History {
     pub(crate) knobs: Knobs,
+    /// Where memory is, and the streams that an imported transcript is about.
+    pub(crate) ram: Vec<(u64, u64)>,
+    pub(crate) streams: Vec<u32>,
     pub(crate) script: Vec<Action>,
     /// The script's lines, for links.
     pub(crate) own: Vec<String>,
@@ -40,6 +45,8 @@ impl History {
         }
         Ok(Self {
             knobs,
+            ram: vec![(RAM_BASE, RAM_BYTES)],
+            streams: Vec::new(),
             script,
             own: Vec::new(),
             copies: vec![world.clone()],
@@ -52,6 +59,15 @@ impl History {
             before: Vec::new(),
             trouble: None,
         })
+    }
+
+    /// A device as a transcript has it, at moment 0.
+    pub(crate) fn imported(from: Imported) -> Result<Self, Error> {
+        let Imported { knobs, streams, ram, actions } = from;
+        let mut history = Self::new(knobs, actions)?;
+        history.world.ram.limit(&ram);
+        history.copies = vec![history.world.clone()];
+        Ok(Self { ram, streams, ..history })
     }
 
     /// The last moment that has been.
@@ -188,13 +204,16 @@ impl History {
     /// The conversation up to now.
     pub(crate) fn tape(&self, name: &str) -> Result<String, Error> {
         let mut world = Box::new(World::new(self.knobs).map_err(|error| Error(error.to_string()))?);
-        let mut streams: Vec<u32> = self.world.guest.streams.iter().map(|stream| stream.id).collect();
-        if let Some(access) = &self.world.access {
-            streams.push(access.stream);
+        world.ram.limit(if self.knobs.raw { &self.ram } else { &[] });
+        let mut streams = self.streams.clone();
+        let known = self.world.guest.streams.iter().map(|stream| stream.id);
+        for stream in known.chain(self.world.access.as_ref().map(|access| access.stream)) {
+            if !streams.contains(&stream) {
+                streams.push(stream);
+            }
         }
-        streams.sort_unstable();
-        streams.dedup();
-        let mut tape = Tape::new(name, &self.knobs, &streams).map_err(|error| Error(error.to_string()))?;
+        let mut tape =
+            Tape::new(name, &self.knobs, &streams, &self.ram).map_err(|error| Error(error.to_string()))?;
         tape.note(&format!("{}{}", crate::import::KNOBS, self.knobs.words()));
         world.tape = Some(Box::new(tape));
         if !self.knobs.raw {

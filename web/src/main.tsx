@@ -3,6 +3,7 @@
 import { render } from 'preact';
 import { useEffect } from 'preact/hooks';
 import { load } from './model.ts';
+import { SCENARIOS } from './scenarios.ts';
 import { createStore, sentence, type Store } from './store.ts';
 import { Band } from './views/band.tsx';
 import { Compare } from './views/compare.tsx';
@@ -20,7 +21,7 @@ function Page({ store }: { readonly store: Store }) {
   const { mode, message } = store;
   useEffect(() => {
     if (mode.value === 'lab' && store.scenario.value.group === 'tour') {
-      const first = store.catalog.scenarios[0];
+      const first = SCENARIOS[0];
       if (first !== undefined) store.begin(first, false, '');
     }
   }, [mode.value]);

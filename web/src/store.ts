@@ -3,8 +3,10 @@
 
 import { batch, computed, signal } from '@preact/signals';
 import { type Deed, type Shared, decode, encode } from './link.ts';
-import type { Columns, KindView, Library, Model, Panels, Preview, ScenarioView, WalkView, Why } from './model.ts';
+import type { Columns, KindView, Library, Model, Panels, Preview, WalkView, Why } from './model.ts';
 import { FLAG } from './model.ts';
+import { type Scenario, SCENARIOS } from './scenarios.ts';
+import { LESSONS } from './tour.ts';
 import { type Window, around } from './view.ts';
 
 export type Mode = Shared['mode'];
@@ -24,11 +26,11 @@ export type Store = ReturnType<typeof createStore>;
 
 export function createStore(catalog: Library) {
   const model: Model = catalog.create('');
-  const first = catalog.scenarios[0];
+  const first = SCENARIOS[0];
   if (first === undefined) throw new Error('there are no scenarios');
 
   const mode = signal<Mode>('lab');
-  const scenario = signal<ScenarioView>(first);
+  const scenario = signal<Scenario>(first);
   const fixed = signal(false);
   const knobs = signal(USUAL_KNOBS);
   const composer = signal<Composer>({ name: 'tlbi_nh_va', fields: {} });
@@ -112,7 +114,7 @@ export function createStore(catalog: Library) {
   }
 
   /** The knobs in force: the usual ones, the scenario's, the reader's. */
-  function begin(next: ScenarioView, right: boolean, turned: string): boolean {
+  function begin(next: Scenario, right: boolean, turned: string): boolean {
     return attempt(() => {
       const script = right && next.fix !== null ? next.fix : next.script;
       model.load(`${USUAL_KNOBS} ${next.knobs} ${turned}`, next.setup, script);
@@ -213,7 +215,7 @@ export function createStore(catalog: Library) {
 
   async function open(hash: string): Promise<void> {
     const state = await decode(hash);
-    const found = catalog.scenarios.find(({ id }) => id === state.scenario);
+    const found = [...SCENARIOS, ...LESSONS.map((lesson) => lesson.scenario)].find(({ id }) => id === state.scenario);
     if (found === undefined) throw new Error(`there is no scenario "${state.scenario}"`);
     if (!begin(found, state.fixed, state.knobs)) throw new Error(message.value?.text ?? 'this link cannot be opened');
     for (const [moment, text] of state.deeds) {

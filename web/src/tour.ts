@@ -1,6 +1,7 @@
 // The guided tour: seven ideas, each with one thing to do, and how the page notices that it was done.
 
-import type { Panels, Preview, ScenarioView } from './model.ts';
+import type { Panels, Preview } from './model.ts';
+import type { Scenario } from './scenarios.ts';
 
 export interface Look {
   readonly panels: Panels;
@@ -15,10 +16,10 @@ export interface Lesson {
   readonly done: (look: Look) => boolean;
   /** Said once it is done. */
   readonly then: string;
-  readonly scenario: ScenarioView;
+  readonly scenario: Scenario;
 }
 
-function scenario(id: string, knobs: string, setup: string, script: string, compose: string): ScenarioView {
+function scenario(id: string, knobs: string, setup: string, script: string, compose: string): Scenario {
   return { id: `tour-${id}`, title: '', about: '', group: 'tour', knobs, setup, script, fix: null, compose };
 }
 

@@ -2,7 +2,7 @@
 
 use super::{Bits, fields, rows};
 use crate::text::{bytes, hex};
-use crate::world::{World, place};
+use crate::world::World;
 use serde::Serialize;
 use smmuv3::format::descriptor::Descriptor;
 use smmuv3::format::{cd, ste};
@@ -53,8 +53,9 @@ impl Trace for Steps {
 
 pub(crate) fn walk(world: &World, stream: u32, address: u64) -> Walk {
     let (mut cold, mut warm) = (Steps::default(), Steps::default());
-    let truth = world.rehearse(stream, address, true, &mut cold);
-    let answer = world.rehearse(stream, address, false, &mut warm);
+    let transaction = world.transaction(stream, address);
+    let truth = world.rehearse(&transaction, true, &mut cold);
+    let answer = world.rehearse(&transaction, false, &mut warm);
     let hit = warm.0.iter().find_map(|step| if let Step::Hit(entry) = step { Some(*entry) } else { None });
     let table =
         warm.0.iter().find_map(|step| if let Step::TableHit(entry) = step { Some(*entry) } else { None });
@@ -87,7 +88,8 @@ pub(crate) fn walk(world: &World, stream: u32, address: u64) -> Walk {
     });
     let mut steps = Vec::new();
     for step in &cold.0 {
-        let read = |step: &Step| warm.0.contains(step);
+        let read =
+            |step: &Step| warm.0.iter().any(|other| place(other).is_some_and(|at| Some(at) == place(step)));
         match step {
             Step::Ste { address, words, .. } => steps.push(WalkStep {
                 kind: "ste",
@@ -146,15 +148,25 @@ pub(crate) fn walk(world: &World, stream: u32, address: u64) -> Walk {
         stream,
         split,
         steps,
-        result: place(&truth),
+        result: truth.words(),
         ok: truth.is_ok(),
         stale: answer != truth,
         cached: if answer == truth {
             cached
         } else {
-            format!("{cached}; STALE: the device would get {}", place(&answer))
+            format!("{cached}; STALE: the device would get {}", answer.words())
         },
         reads: read_warm,
+    }
+}
+
+/// Where a step reads memory.
+const fn place(step: &Step) -> Option<u64> {
+    match step {
+        Step::Ste { address, .. } | Step::Cd { address, .. } | Step::Descriptor { address, .. } => {
+            Some(address.0)
+        }
+        _ => None,
     }
 }
 

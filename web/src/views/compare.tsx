@@ -3,6 +3,7 @@
 import { useEffect, useMemo, useState } from 'preact/hooks';
 import { drawGrid } from '../draw.ts';
 import type { Model } from '../model.ts';
+import { SCENARIOS } from '../scenarios.ts';
 import { type Store, USUAL_KNOBS } from '../store.ts';
 import { grouped } from '../words.ts';
 import { Canvas } from './canvas.tsx';
@@ -24,7 +25,7 @@ export function Compare({ store }: { readonly store: Store }) {
   const [round, setRound] = useState(0);
   const [, redraw] = useState(0);
   const racers = useMemo((): readonly Racer[] => {
-    const of = (id: string) => store.catalog.scenarios.find((each) => each.id === id);
+    const of = (id: string) => SCENARIOS.find((each) => each.id === id);
     const create = (id: string, name: string, about: string, total: number): Racer => {
       const model = store.catalog.create(USUAL_KNOBS);
       const found = of(id);

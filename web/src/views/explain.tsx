@@ -2,6 +2,7 @@
 
 import { useEffect } from 'preact/hooks';
 import { isTlbi, type Store } from '../store.ts';
+import { SCENARIOS } from '../scenarios.ts';
 import { LESSONS } from '../tour.ts';
 
 export function Lesson({ store }: { readonly store: Store }) {
@@ -26,7 +27,7 @@ export function Lesson({ store }: { readonly store: Store }) {
         <button type="button" onClick={() => store.begin(lesson.scenario, false, '')}>Again</button>
         {step.value + 1 < LESSONS.length
           ? <button type="button" class={done ? 'primary' : ''} id="next" onClick={() => { step.value += 1; }}>Next ▸</button>
-          : <button type="button" class={done ? 'primary' : ''} id="next" onClick={() => { store.mode.value = 'lab'; store.begin(store.catalog.scenarios[0] ?? lesson.scenario, false, ''); }}>To the lab ▸</button>}
+          : <button type="button" class={done ? 'primary' : ''} id="next" onClick={() => { store.mode.value = 'lab'; store.begin(SCENARIOS[0] ?? lesson.scenario, false, ''); }}>To the lab ▸</button>}
       </div>
     </section>
   );

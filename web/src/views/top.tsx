@@ -2,6 +2,7 @@
 
 import { type Signal, signal } from '@preact/signals';
 import { useEffect, useRef, useState } from 'preact/hooks';
+import { SCENARIOS } from '../scenarios.ts';
 import { sentence, type Store } from '../store.ts';
 import { forgetColours } from './canvas.tsx';
 import { back, forward, last, toggle } from './transport.tsx';
@@ -63,7 +64,7 @@ function pick(store: Store): void {
 
 export function Top({ store }: { readonly store: Store }) {
   const { mode, scenario, fixed } = store;
-  const groups = [...new Set(store.catalog.scenarios.map(({ group }) => group))];
+  const groups = [...new Set(SCENARIOS.map(({ group }) => group))];
   return (
     <header class="top">
       <h1>SMMUv3.2 <span>· TLB invalidation</span></h1>
@@ -72,7 +73,7 @@ export function Top({ store }: { readonly store: Store }) {
       </div>
       {mode.value === 'lab' ? (
         <label class="scenario">Scenario <select id="scenario" value={scenario.value.id} onChange={(event) => choose(store, event.currentTarget.value, false)}>
-          {groups.map((group) => <optgroup key={group} label={group}>{store.catalog.scenarios.filter((each) => each.group === group).map(({ id, title }) => <option key={id} value={id}>{title}</option>)}</optgroup>)}
+          {groups.map((group) => <optgroup key={group} label={group}>{SCENARIOS.filter((each) => each.group === group).map(({ id, title }) => <option key={id} value={id}>{title}</option>)}</optgroup>)}
         </select></label>
       ) : null}
       {mode.value === 'lab' && scenario.value.fix !== null ? <button type="button" id="fix" aria-pressed={fixed.value} onClick={() => choose(store, scenario.value.id, !fixed.value)}>{fixed.value ? 'Show the mistake' : 'Show the fix'}</button> : null}
@@ -89,7 +90,7 @@ export function Top({ store }: { readonly store: Store }) {
 }
 
 export function choose(store: Store, id: string, right: boolean): void {
-  const found = store.catalog.scenarios.find((each) => each.id === id);
+  const found = SCENARIOS.find((each) => each.id === id);
   if (found !== undefined) store.begin(found, right, '');
 }
 
@@ -174,7 +175,7 @@ function Search({ store }: { readonly store: Store }) {
     ['Send the composed command', () => store.send(true)], ['Copy link', () => void copyLink(store)], ['Export transcript', () => exportFile(store)], ['Import transcript', () => pick(store)],
     ['Light or dark', () => scheme(store)], ['Keys', () => { sheet.value = true; }],
     ...PLACES.map(([, id, name]) => [`Go to: ${name}`, () => goTo(id)] as const),
-    ...store.catalog.scenarios.flatMap(({ id, title, fix }) => [
+    ...SCENARIOS.flatMap(({ id, title, fix }) => [
       [`Scenario: ${title}`, () => { store.mode.value = 'lab'; choose(store, id, false); }] as const,
       ...(fix === null ? [] : [[`Fix: ${title}`, () => { store.mode.value = 'lab'; choose(store, id, true); }] as const]),
     ]),
