@@ -11,6 +11,8 @@ use crate::world::World;
 
 /// Copies that are kept at most; then every second one is given up, and the distance doubles.
 const COPIES: usize = 24;
+/// Moments between the copy for the next steps back and the present.
+const NEAR: u32 = 16;
 /// Samples of the counters that are kept at most, likewise.
 const SAMPLES: usize = 128;
 
@@ -24,6 +26,8 @@ pub(crate) struct History {
     pub(crate) own: Vec<String>,
     pub(crate) world: Box<World>,
     copies: Vec<Box<World>>,
+    /// A copy shortly before the moment that was gone back to last: the next step back begins there.
+    near: Option<Box<World>>,
     distance: u32,
     /// One byte of marks a moment, from moment 1 on.
     pub(crate) marks: Vec<u8>,
@@ -50,6 +54,7 @@ impl History {
             script,
             own: Vec::new(),
             copies: vec![world.clone()],
+            near: None,
             world,
             distance: 32,
             marks: Vec::new(),
@@ -67,7 +72,8 @@ impl History {
         let mut history = Self::new(knobs, actions)?;
         history.world.ram.limit(&ram);
         history.copies = vec![history.world.clone()];
-        Ok(Self { ram, streams, ..history })
+        (history.ram, history.streams) = (ram, streams);
+        Ok(history)
     }
 
     /// The last moment that has been.
@@ -158,11 +164,18 @@ impl History {
     pub(crate) fn seek(&mut self, moment: u32) {
         let moment = moment.min(self.end());
         let ahead = self.world.now <= moment;
-        let copy = self.copies.iter().rfind(|copy| copy.now <= moment.saturating_sub(1));
+        let before = |copy: &&Box<World>| copy.now <= moment.saturating_sub(1);
+        let copy = self.copies.iter().rfind(before);
+        let copy = self.near.as_ref().filter(before).into_iter().chain(copy).max_by_key(|copy| copy.now);
         if let Some(copy) =
             copy.filter(|copy| !ahead || copy.now > self.world.now || self.world.now == moment)
         {
             self.world.clone_from(copy);
+        }
+        let left = moment - self.world.now.min(moment);
+        if left > 2 * NEAR {
+            self.run(left - NEAR);
+            self.near = Some(self.world.clone());
         }
         self.run(moment - self.world.now.min(moment));
         if moment == 0 {
@@ -180,6 +193,7 @@ impl History {
         }
         self.samples.retain(|sample| sample.0 <= now);
         self.copies.retain(|copy| copy.now <= now);
+        self.near = None;
         self.trouble = None;
     }
 

@@ -29,7 +29,7 @@ export function createStore(catalog: Library) {
   const first = SCENARIOS[0];
   if (first === undefined) throw new Error('there are no scenarios');
 
-  const mode = signal<Mode>('lab');
+  const mode = signal<Mode>('explain');
   const scenario = signal<Scenario>(first);
   const fixed = signal(false);
   const knobs = signal(USUAL_KNOBS);
@@ -48,6 +48,7 @@ export function createStore(catalog: Library) {
   const speed = signal(1);
   const message = signal<{ readonly text: string; readonly bad: boolean } | null>(null);
   const step = signal(0);
+  const ticks = signal(0); // parts of the tour's step that are done
   const hot = signal<string | null>(null); // the command field that is pointed at
   const tick = signal(0); // counts redraws of the canvases
   let deeds: readonly Deed[] = [];
@@ -124,6 +125,7 @@ export function createStore(catalog: Library) {
         deeds = [];
         imported = false;
         slot.value = -1;
+        ticks.value = 0;
         running.value = false;
         message.value = null;
         compose(next.compose);
@@ -147,6 +149,25 @@ export function createStore(catalog: Library) {
     }
     for (let at = 0; at < mapped.value.length; at += 3) spans.push({ from: mapped.value[at] ?? 0, to: mapped.value[at + 1] ?? 0 });
     window.value = around(spans);
+  }
+
+  /** A mode with what belongs into it: the tour's step, or a scenario of the lab. */
+  function enter(next: Mode): void {
+    batch(() => {
+      mode.value = next;
+      if (next === 'explain') toStep(step.value);
+      else if (next === 'lab' && scenario.value.group === 'tour') begin(first ?? scenario.value, false, '');
+    });
+  }
+
+  function toStep(n: number): void {
+    const lesson = LESSONS[n];
+    if (lesson === undefined) return;
+    batch(() => {
+      step.value = n;
+      if (scenario.value.id !== lesson.scenario.id) begin(lesson.scenario, false, '');
+      if (lesson.time === true) speed.value = 65536;
+    });
   }
 
   function setKnob(name: string, value: string): void {
@@ -203,7 +224,7 @@ export function createStore(catalog: Library) {
   function shared(): Shared {
     return {
       mode: mode.value, scenario: scenario.value.id, fixed: fixed.value, knobs: panels.value.knobs, deeds, now: panels.value.now,
-      compose: line.value, step: step.value, window: [window.value.from, window.value.to], stream: stream.value,
+      compose: line.value, step: step.value, ticks: ticks.value, window: [window.value.from, window.value.to], stream: stream.value,
       slot: slot.value, walk: walkAddress.value.toString(),
     };
   }
@@ -232,6 +253,7 @@ export function createStore(catalog: Library) {
     batch(() => {
       mode.value = state.mode;
       step.value = state.step;
+      ticks.value = state.ticks;
       slot.value = state.slot;
       stream.value = state.stream;
       walkAddress.value = BigInt(state.walk);
@@ -250,11 +272,11 @@ export function createStore(catalog: Library) {
     refresh();
   }
 
-  begin(first, false, '');
+  enter(mode.value);
   return {
     catalog, model, mode, scenario, fixed, knobs, composer, kind, line, preview, panels, mapped, columns, slot, why, walk,
-    walkAddress, stream, window, running, speed, message, step, hot, tick,
-    refresh, say, attempt, compose, begin, lookAround, setKnob, act, send, run, seek, importText, link, open, select,
+    walkAddress, stream, window, running, speed, message, step, ticks, hot, tick,
+    refresh, say, attempt, compose, begin, lookAround, enter, toStep, setKnob, act, send, run, seek, importText, link, open, select,
   };
 }
 

@@ -94,7 +94,7 @@ pub(crate) fn walk(world: &World, stream: u32, address: u64) -> Walk {
             Step::Ste { address, words, .. } => steps.push(WalkStep {
                 kind: "ste",
                 title: "STE".to_owned(),
-                text: format!("Config {:#05b}", ste::field::CONFIG.of(words)),
+                text: format!("stream table entry, Config {:#05b}", ste::field::CONFIG.of(words)),
                 address: hex(address.0),
                 word: hex(words.first().copied().unwrap_or(0)),
                 remembered: !read(step),
@@ -104,7 +104,7 @@ pub(crate) fn walk(world: &World, stream: u32, address: u64) -> Walk {
             Step::Cd { address, words, .. } => steps.push(WalkStep {
                 kind: "cd",
                 title: "CD".to_owned(),
-                text: format!("ASID {}", cd::field::ASID.of(words)),
+                text: format!("context descriptor, ASID {}", cd::field::ASID.of(words)),
                 address: hex(address.0),
                 word: hex(words.first().copied().unwrap_or(0)),
                 remembered: !read(step),

@@ -1,12 +1,17 @@
 // The IOTLB, slot by slot.
 
 import { useRef } from 'preact/hooks';
-import { drawGrid, type Layout, slotAt } from '../draw.ts';
+import { drawGrid, type Layout, scale, slotAt } from '../draw.ts';
 import { FLAG, REASONS, STALE, VERDICT } from '../model.ts';
 import { isTlbi, type Store } from '../store.ts';
 import { bytes, count, hex } from '../words.ts';
 import { Canvas } from './canvas.tsx';
 import { Fold, Panel } from './panel.tsx';
+
+const LEGEND = [
+  ['page', 'pages'], ['block', '≥ 2 MiB'], ['giant', '≥ 1 GiB'], ['stage2', 'IPA'], ['stale', 'stale: the tables say something else'],
+  ['needed', 'would go'], ['excess', 'would go in excess'], ['missed', 'stale, and would stay'], ['gone', 'just gone'],
+] as const;
 
 export function Grid({ store }: { readonly store: Store }) {
   const place = useRef<Layout | undefined>(undefined);
@@ -32,7 +37,7 @@ export function Grid({ store }: { readonly store: Store }) {
         label={`IOTLB, ${sets} sets of ${ways} ways: ${count(live, 'live entry', 'live entries')}, ${stale} stale. Arrow keys choose a slot.`}
         draw={(element, theme) => { place.current = drawGrid(element, theme, columns.value, sets, ways, slot.value); }}
         onPointerDown={(event) => {
-          if (place.current !== undefined) store.select(slotAt(place.current, event.offsetX, event.offsetY));
+          if (place.current !== undefined) store.select(slotAt(place.current, event.offsetX / scale(), event.offsetY / scale()));
         }}
         onKeyDown={(event) => {
           const by = new Map([['ArrowLeft', -ways], ['ArrowRight', ways], ['ArrowUp', -1], ['ArrowDown', 1]]).get(event.key);
@@ -41,10 +46,7 @@ export function Grid({ store }: { readonly store: Store }) {
           move(by);
         }}
       />
-      <p class="legend" aria-hidden="true">
-        <i class="swatch page" />pages <i class="swatch block" />≥ 2 MiB <i class="swatch giant" />≥ 1 GiB <i class="swatch stage2" />IPA
-        <i class="swatch needed" />would go <i class="swatch excess" />in excess <i class="swatch missed" />stale, would stay <i class="swatch stale" />stale <i class="swatch gone" />just gone · pale = unused
-      </p>
+      <p class="legend" aria-hidden="true">{LEGEND.map(([kind, name]) => <span key={kind}><i class={`swatch ${kind}`} />{name}</span>)}<span>pale = unused for long</span></p>
       <output class="said" aria-live="polite">{slot.value < 0 ? 'Choose a slot to see why its entry stays or goes.' : said(store, slot.value)}</output>
       <Fold>{() => (
         <Table store={store} />

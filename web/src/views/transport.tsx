@@ -1,7 +1,7 @@
 // Time: run, step, back, scrub.
 
 import { useEffect, useRef } from 'preact/hooks';
-import { drawTimeline, TIME_LEFT } from '../draw.ts';
+import { drawTimeline, scale, TIME_LEFT } from '../draw.ts';
 import type { Store } from '../store.ts';
 import { grouped } from '../words.ts';
 import { Canvas } from './canvas.tsx';
@@ -59,7 +59,7 @@ export function Transport({ store }: { readonly store: Store }) {
   const marks = store.model.marks(0, end, Math.max(1, Math.min(MARKS, end)));
   const seek = (event: PointerEvent) => {
     if (event.buttons === 0 || !(event.currentTarget instanceof HTMLElement)) return;
-    const share = (event.offsetX - TIME_LEFT) / (event.currentTarget.clientWidth - TIME_LEFT);
+    const share = (event.offsetX - TIME_LEFT * scale()) / (event.currentTarget.clientWidth - TIME_LEFT * scale());
     store.seek(Math.round(Math.min(1, Math.max(0, share)) * end));
   };
   return (
