@@ -396,7 +396,8 @@ function hatch(ctx: CanvasRenderingContext2D, colour: string, x: number, y: numb
 
 export const TIME_LANES = [['CPU', 1], ['queue', 2], ['TLB', 4], ['DMA', 8], ['event', 16]] as const;
 export const TIME_LEFT = 52;
-const BAD = 32;
+/** Something wrong in a lane. */
+export const BAD = 32;
 
 export function drawTimeline(canvas: HTMLCanvasElement, theme: Theme, marks: Uint8Array, now: number, end: number): void {
   const height = TIME_LANES.length * 11 + 4;

@@ -7,6 +7,8 @@ import { SCENARIOS } from '../scenarios.ts';
 import { type Store, USUAL_KNOBS } from '../store.ts';
 import { grouped } from '../words.ts';
 import { Canvas } from './canvas.tsx';
+import { Entries } from './grid.tsx';
+import { Fold } from './panel.tsx';
 
 /** Commands that the slower device still has to consume, for its bar. */
 const STORM = 262_144;
@@ -104,6 +106,7 @@ function Lane({ racer, sent }: { readonly racer: Racer; readonly sent: number })
         <div><dt>clock</dt><dd>{grouped(now)}{over ? ', done' : ''}</dd></div>
       </dl>
       <Canvas class="grid" label={`IOTLB: ${live} live entries of ${sets * ways}`} draw={(canvas, theme) => { drawGrid(canvas, theme, model.columns(), sets, ways, -1); }} />
+      <Fold>{() => <><p class="under">The last command named: {reached}.</p><Entries columns={model.columns()} ways={ways} /></>}</Fold>
     </section>
   );
 }

@@ -2,7 +2,7 @@
 
 import { useRef } from 'preact/hooks';
 import { drawGrid, type Layout, scale, slotAt } from '../draw.ts';
-import { FLAG, REASONS, STALE, VERDICT } from '../model.ts';
+import { type Columns, FLAG, REASONS, STALE, VERDICT } from '../model.ts';
 import { isTlbi, type Store } from '../store.ts';
 import { bytes, count, hex } from '../words.ts';
 import { Canvas } from './canvas.tsx';
@@ -49,7 +49,7 @@ export function Grid({ store }: { readonly store: Store }) {
       <p class="legend" aria-hidden="true">{LEGEND.map(([kind, name]) => <span key={kind}><i class={`swatch ${kind}`} />{name}</span>)}<span>pale = unused for long</span></p>
       <output class="said" aria-live="polite">{slot.value < 0 ? 'Choose a slot to see why its entry stays or goes.' : said(store, slot.value)}</output>
       <Fold>{() => (
-        <Table store={store} />
+        <Entries columns={columns.value} ways={ways} id="iotlb-table" />
       )}</Fold>
     </Panel>
   );
@@ -64,9 +64,9 @@ function said(store: Store, at: number): string {
   return `${where}: ${hex(start[at] ?? 0)} → ${hex(output[at] ?? 0)}, ${bytes(2 ** (log2[at] ?? 12))}, ASID ${asid[at] ?? 0}, VMID ${vmid[at] ?? 0}${(flag & FLAG.global) === 0 ? '' : ', global'}`;
 }
 
-function Table({ store }: { readonly store: Store }) {
-  const { slots, start, output, log2, asid, vmid, flags, age, stale, verdict, reason } = store.columns.value;
-  const { ways } = store.panels.value;
+/** The live entries as a table. */
+export function Entries({ columns, ways, id }: { readonly columns: Columns; readonly ways: number; readonly id?: string }) {
+  const { slots, start, output, log2, asid, vmid, flags, age, stale, verdict, reason } = columns;
   const rows = [];
   for (let at = 0; at < slots; at++) {
     const flag = flags[at] ?? 0;
@@ -83,7 +83,7 @@ function Table({ store }: { readonly store: Store }) {
   }
   return (
     <div class="scroll" tabIndex={0} role="region" aria-label="Live entries">
-      <table id="iotlb-table">
+      <table id={id}>
         <thead><tr>{['Set', 'Way', 'Input', 'Size', 'Output', 'ASID', 'VMID', 'Age', 'Tables say', 'Composed command'].map((name) => <th scope="col" key={name}>{name}</th>)}</tr></thead>
         <tbody>{rows}</tbody>
       </table>

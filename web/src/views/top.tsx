@@ -186,7 +186,7 @@ function Search({ store }: { readonly store: Store }) {
   return (
     <div class="palette">
       <input
-        autofocus role="combobox" aria-expanded="true" aria-controls="found" aria-label="What to do" aria-activedescendant={`found-${at}`} placeholder="type a few letters" value={typed}
+        role="combobox" aria-expanded="true" aria-controls="found" aria-label="What to do" aria-activedescendant={`found-${at}`} placeholder="type a few letters" value={typed}
         onInput={(event) => { setTyped(event.currentTarget.value); setAt(0); }}
         onKeyDown={(event) => {
           if (event.key === 'Enter') run(event.currentTarget.value === typed ? at : 0, event.currentTarget.value);
