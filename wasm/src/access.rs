@@ -99,6 +99,7 @@ impl Answer {
         };
         match *self {
             Self::Pa(pa) => hex(pa),
+            Self::Fault(Some("F_TRANSLATION")) => "nothing (F_TRANSLATION)".to_owned(),
             Self::Fault(event) => event.unwrap_or("an abort").to_owned(),
             Self::RazWi => "read as zero, writes ignored".to_owned(),
             Self::Stalled => "stalled".to_owned(),

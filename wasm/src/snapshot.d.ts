@@ -85,7 +85,7 @@ export interface WalkStep {
 
 export interface WalkView {
   readonly address: string; readonly stream: number; readonly split: readonly Bits[]; readonly steps: readonly WalkStep[];
-  readonly result: string; readonly ok: boolean; readonly cached: string; readonly reads: number; readonly stale: boolean;
+  readonly result: string; readonly ok: boolean; readonly own: readonly string[]; readonly cached: string; readonly reads: number; readonly stale: boolean;
 }
 
 export interface KindView { readonly name: string; readonly fields: readonly { readonly key: string; readonly name: string; readonly width: number }[] }

@@ -171,7 +171,7 @@ unmap 8 0x4000000000 bytes=32M
     beside: ['walk'],
     parts: [
       { text: 'Send the command with Leaf = 1: all entries of the IOTLB go.', done: ({ panels }) => (panels.last?.dropped ?? 0) > 0 },
-      { text: 'Press “DMA read”. {walk|The walk} skips to the remembered table, reads somebody else’s data as descriptors, and lands in foreign memory.', done: ({ panels }) => panels.access?.stale === true },
+      { text: 'The tables say: nothing is mapped. But look at “What this SMMU does now” under {walk|the walk}: it skips to the remembered table, and reads somebody else’s data as descriptors. Press “DMA read”: it lands in foreign memory.', done: ({ panels }) => panels.access?.stale === true },
       { text: 'Clear Leaf, and send again.', done: ({ panels }) => panels.last !== null && !panels.last.script.includes('leaf=1') },
       { text: 'Press “DMA read” once more: a fault, as it should be.', done: ({ panels }) => panels.access !== null && !panels.access.ok && !panels.access.stale },
     ],

@@ -17,6 +17,8 @@ pub(crate) struct Walk {
     steps: Vec<WalkStep>,
     result: String,
     ok: bool,
+    /// The device's own way, where it remembers part of it.
+    own: Vec<String>,
     cached: String,
     reads: u32,
     stale: bool,
@@ -130,18 +132,22 @@ pub(crate) fn walk(world: &World, stream: u32, address: u64) -> Walk {
             _ => {}
         }
     }
+    let mut own = Vec::new();
+    if let Some(entry) = hit {
+        own.push(format!("IOTLB: {} → {}", hex(entry.input), hex(entry.output.0)));
+    } else if let Some(table) = table {
+        own.push(format!("walk cache: the table below L{}, at {}", table.level.number(), hex(table.next)));
+        for step in &warm.0 {
+            if let Step::Descriptor { stage: Stage::S1, level, address, word } = step {
+                let text = descriptor(*word, granule, *level);
+                own.push(format!("L{} read at {}: {text}", level.number(), hex(address.0)));
+            }
+        }
+    }
     let cached = match (hit, table) {
-        (Some(entry), _) => format!(
-            "the IOTLB answers: {} → {}, {}",
-            hex(entry.input),
-            hex(entry.output.0),
-            bytes(1 << entry.log2_size)
-        ),
-        (None, Some(table)) => format!(
-            "the walk cache skips to the table below level {}: {read_warm} reads are left",
-            table.level.number()
-        ),
-        (None, None) => format!("nothing is remembered: {read_warm} descriptor reads"),
+        (Some(entry), _) => format!("the IOTLB answers, an entry of {}", bytes(1 << entry.log2_size)),
+        (None, Some(_)) => format!("the walk cache shortens the way, descriptor reads: {read_warm}"),
+        (None, None) => format!("nothing is remembered, descriptor reads: {read_warm}"),
     };
     Walk {
         address: hex(address),
@@ -151,6 +157,7 @@ pub(crate) fn walk(world: &World, stream: u32, address: u64) -> Walk {
         result: truth.words(),
         ok: truth.is_ok(),
         stale: answer != truth,
+        own,
         cached: if answer == truth {
             cached
         } else {

@@ -9,7 +9,7 @@ import { Canvas } from './canvas.tsx';
 import { Fold, Panel } from './panel.tsx';
 
 const LEGEND = [
-  ['page', 'pages'], ['block', '≥ 2 MiB'], ['giant', '≥ 1 GiB'], ['stage2', 'IPA'], ['stale', 'stale: the tables say something else'],
+  ['page', 'pages'], ['block', '≥ 2 MiB'], ['giant', '≥ 1 GiB'], ['stage2', 'stage 2 (IPA)'], ['stale', 'stale: the tables say something else'],
   ['needed', 'would go'], ['excess', 'would go in excess'], ['missed', 'stale, and would stay'], ['gone', 'just gone'],
 ] as const;
 
