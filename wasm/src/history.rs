@@ -12,7 +12,7 @@ use crate::world::World;
 /// Copies that are kept at most; then every second one is given up, and the distance doubles.
 const COPIES: usize = 24;
 /// Moments between the copy for the next steps back and the present.
-const NEAR: u32 = 16;
+const NEAR: u32 = 8;
 /// Samples of the counters that are kept at most, likewise.
 const SAMPLES: usize = 128;
 
