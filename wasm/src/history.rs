@@ -164,9 +164,8 @@ impl History {
     pub(crate) fn seek(&mut self, moment: u32) {
         let moment = moment.min(self.end());
         let ahead = self.world.now <= moment;
-        let before = |copy: &&Box<World>| copy.now <= moment.saturating_sub(1);
-        let copy = self.copies.iter().rfind(before);
-        let copy = self.near.as_ref().filter(before).into_iter().chain(copy).max_by_key(|copy| copy.now);
+        let copies = self.copies.iter().chain(&self.near);
+        let copy = copies.filter(|copy| copy.now < moment.max(1)).max_by_key(|copy| copy.now);
         if let Some(copy) =
             copy.filter(|copy| !ahead || copy.now > self.world.now || self.world.now == moment)
         {
