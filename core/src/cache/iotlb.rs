@@ -254,14 +254,10 @@ impl<const N: usize> Iotlb<N> {
         SpaceRefs { own, global, names: self.spaces.names() }
     }
 
-    /// Whether either space may have got a number since it was looked for; it is looked for again.
+    /// Whether either space may have got a number since it was looked for.
     #[inline]
-    pub(crate) fn refresh(&mut self, spaces: &mut SpaceRefs, space: &Space) -> bool {
-        let stale = spaces.names != self.spaces.names();
-        if stale {
-            *spaces = self.references(space);
-        }
-        stale
+    pub(crate) const fn is_stale(&self, spaces: &SpaceRefs) -> bool {
+        spaces.names != self.spaces.names()
     }
 
     /// The answer to a question that was asked before, if nothing was dropped or replaced since.
@@ -317,12 +313,14 @@ impl<const N: usize> Iotlb<N> {
         {
             return Some(hit);
         }
-        self.hit_global(spaces, address)
+        let global = self.spaces.resolve(spaces.global)?;
+        if self.spaces.slot(global).sizes == 0 { None } else { self.hit_global(global, address) }
     }
 
+    #[cold]
     #[inline(never)]
-    fn hit_global(&self, spaces: &SpaceRefs, address: u64) -> Option<Hit> {
-        self.find_among(self.spaces.resolve(spaces.global)?, address)
+    fn hit_global(&self, number: usize, address: u64) -> Option<Hit> {
+        self.find_among(number, address)
     }
 
     /// The payload in `slot`.
@@ -425,7 +423,7 @@ impl<const N: usize> Iotlb<N> {
         number
     }
 
-    #[inline]
+    #[inline(never)]
     fn put<T: Trace + ?Sized>(
         &mut self,
         number: usize,
@@ -434,44 +432,94 @@ impl<const N: usize> Iotlb<N> {
         payload: Packed,
         trace: &mut T,
     ) -> Option<usize> {
-        let (space, _) = self.spaces.space(number);
-        if trace.watches() {
-            trace.step(&Step::Fill(payload.entry(space, input, log2_size as u8)));
-        }
-        #[cfg(feature = "alloc")]
-        if let Some(unbounded) = &mut self.unbounded {
-            unbounded.remove(Key::of(&payload.entry(space, input, log2_size as u8)));
+        if trace.watches() || !self.is_bounded() {
+            self.announce(number, input, log2_size, payload, trace);
         }
         let place = self.place(number, input, log2_size);
         let slot = self.victim(&place)?;
         self.clock = self.clock.wrapping_add(1);
-        self.give_up(slot, &place, trace);
-        *self.pages.get_mut(slot)? = (input >> 12) as u32;
-        *self.marks.get_mut(slot)? = place.mark;
         *self.stamps.get_mut(slot)? = self.clock;
+        *self.pages.get_mut(slot)? = (input >> 12) as u32;
+        let mark = *self.marks.get(slot)?;
+        let was_fractured = self.payloads.get(slot)?.is_fractured();
+        let is_fractured = payload.is_fractured();
+        let is_live = self.is_live(mark);
+        if is_live {
+            if mark != place.mark && (trace.watches() || !self.is_bounded()) {
+                self.evict(slot, trace);
+            }
+            self.forget_answers();
+        }
+        *self.marks.get_mut(slot)? = place.mark;
         *self.payloads.get_mut(slot)? = payload;
-        self.spaces.add(number, input, log2_size, payload.log2_leaf(space.stage, log2_size));
+        if is_live && mark.tag().number() == number && !was_fractured && !is_fractured {
+            self.spaces.exchange(number, input, log2_size);
+            return Some(slot);
+        }
+        if is_live {
+            self.spaces.remove(mark.tag().number(), was_fractured);
+        }
+        let stage = self.spaces.slot(number).stage();
+        let log2_leaf = if is_fractured { payload.log2_leaf(stage, log2_size) } else { log2_size };
+        self.spaces.add(number, input, log2_size, log2_leaf);
         Some(slot)
+    }
+
+    /// An entry comes: watchers are told, and none of the same key is kept outside of the sets.
+    #[inline(never)]
+    fn announce<T: Trace + ?Sized>(
+        &mut self,
+        number: usize,
+        input: u64,
+        log2_size: u32,
+        payload: Packed,
+        trace: &mut T,
+    ) {
+        let entry = payload.entry(self.spaces.space(number).0, input, log2_size as u8);
+        #[cfg(feature = "alloc")]
+        if let Some(unbounded) = &mut self.unbounded {
+            unbounded.remove(Key::of(&entry));
+        }
+        trace.step(&Step::Fill(entry));
+    }
+
+    /// What is in `slot` makes room: watchers are told, or it is kept outside of the sets.
+    #[inline(never)]
+    fn evict<T: Trace + ?Sized>(&mut self, slot: usize, trace: &mut T) {
+        let Some(old) = self.entry(slot) else { return };
+        #[cfg(feature = "alloc")]
+        if let Some(unbounded) = &mut self.unbounded {
+            unbounded.insert(old);
+            return;
+        }
+        trace.step(&Step::Evict(old));
     }
 
     /// The slot of what has the same key, of nothing, or of the set's least recently used.
     #[inline]
     fn victim(&self, place: &Place) -> Option<usize> {
+        if let Some(slot) = self.slot_of(place) {
+            return Some(slot);
+        }
         let slots = self.slots_of(place.set);
-        let (marks, stamps) = (self.marks.get(slots.clone())?, self.stamps.get(slots.clone())?);
-        let (mut chosen, mut most) = (0, 0);
-        for (way, (mark, stamp)) in marks.iter().zip(stamps).enumerate() {
-            if *mark == place.mark {
+        // While all slots are live, there is none to be looked for.
+        if (self.spaces.total() as usize) < self.slots() {
+            let dead = self.marks.get(slots.clone())?.iter().position(|mark| !self.is_live(*mark));
+            if let Some(way) = dead {
                 return Some(slots.start + way);
             }
-            // Later ways win among equals; a free one wins over all, and the first of them.
-            let age = u64::from(self.clock.wrapping_sub(*stamp));
-            let age = if self.is_live(*mark) { age } else { u64::from(u32::MAX) + 1 };
-            if age > most || (age == most && age <= u32::MAX.into()) {
-                (chosen, most) = (way, age);
+        }
+        let first = slots.start;
+        let mut stamps = self.stamps.get(slots)?.iter();
+        let age = |stamp: &u32| self.clock.wrapping_sub(*stamp);
+        let (mut chosen, mut most) = (0, age(stamps.next()?));
+        for (way, stamp) in (1..).zip(stamps) {
+            // Later ways win among equals.
+            if age(stamp) >= most {
+                (chosen, most) = (way, age(stamp));
             }
         }
-        Some(slots.start + chosen)
+        Some(first + chosen)
     }
 
     /// The one index function. The page number is folded over the set bits, so that neighbouring pages and pages at any
@@ -531,34 +579,6 @@ impl<const N: usize> Iotlb<N> {
 
     const fn slots(&self) -> usize {
         self.sets as usize * self.ways as usize
-    }
-
-    /// Empties `slot` for what belongs to `place`. What was there is replaced if it has the same key, otherwise evicted.
-    #[inline]
-    fn give_up<T: Trace + ?Sized>(&mut self, slot: usize, place: &Place, trace: &mut T) {
-        let Some(mark) = self.marks.get(slot).copied() else { return };
-        if !self.is_live(mark) {
-            return;
-        }
-        let fractured = self.payloads.get(slot).is_some_and(|payload| payload.is_fractured());
-        let replaced = mark == place.mark;
-        if !replaced && (trace.watches() || !self.is_bounded()) {
-            self.evict(slot, trace);
-        }
-        self.spaces.remove(mark.tag().number(), fractured);
-        self.forget_answers();
-    }
-
-    /// What is in `slot` makes room, and is told.
-    #[inline(never)]
-    fn evict<T: Trace + ?Sized>(&mut self, slot: usize, trace: &mut T) {
-        let Some(old) = self.entry(slot) else { return };
-        #[cfg(feature = "alloc")]
-        if let Some(unbounded) = &mut self.unbounded {
-            unbounded.insert(old);
-            return;
-        }
-        trace.step(&Step::Evict(old));
     }
 }
 

@@ -107,6 +107,8 @@ pub(super) struct Spaces {
     named: u64,
     /// How many names have been given.
     names: u64,
+    /// Live entries over all spaces.
+    total: u32,
     /// The number that was asked for last.
     last: u8,
     sets: Sets,
@@ -202,12 +204,13 @@ impl Spaces {
             }
             n += 1;
         }
-        Self { slots, live: 0, named: 0, names: 0, last: 0, sets: Sets::new(), turn: 0 }
+        Self { slots, live: 0, named: 0, names: 0, total: 0, last: 0, sets: Sets::new(), turn: 0 }
     }
 
     /// Live entries over all spaces.
-    pub(super) fn total(&self) -> u32 {
-        Numbers(self.live).filter_map(|n| self.slots.get(n)).map(|slot| slot.count).sum()
+    #[inline]
+    pub(super) const fn total(&self) -> u32 {
+        self.total
     }
 
     pub(super) const fn is_empty(&self) -> bool {
@@ -329,20 +332,27 @@ impl Spaces {
     /// An entry of the space has come: `2^log2_size` bytes from `input` on, of a leaf of `2^log2_leaf` bytes.
     #[inline]
     pub(super) fn add(&mut self, number: usize, input: u64, log2_size: u32, log2_leaf: u32) {
-        let Some(slot) = self.slots.get_mut(number) else { return };
-        self.live |= 1 << number;
+        let Some(slot) = self.slots.get_mut(number % SPACES) else { return };
+        self.live |= 1 << (number % SPACES);
+        self.total += 1;
         slot.count += 1;
         slot.fractured += u32::from(log2_leaf > log2_size);
-        slot.sizes |= 1 << log2_size;
-        let within = low_mask(log2_leaf);
-        slot.extent.first = slot.extent.first.min(input & !within);
-        slot.extent.last = slot.extent.last.max(input | within);
+        slot.take_in(input, log2_size, log2_leaf);
+    }
+
+    /// An entry of the space has taken the place of another, which was as large as its leaf, as this one is.
+    #[inline]
+    pub(super) fn exchange(&mut self, number: usize, input: u64, log2_size: u32) {
+        if let Some(slot) = self.slots.get_mut(number % SPACES) {
+            slot.take_in(input, log2_size, log2_size);
+        }
     }
 
     /// An entry of the space has gone.
     #[inline]
     pub(super) fn remove(&mut self, number: usize, fractured: bool) {
-        let Some(slot) = self.slots.get_mut(number) else { return };
+        let Some(slot) = self.slots.get_mut(number % SPACES) else { return };
+        self.total = self.total.saturating_sub(1);
         slot.count = slot.count.saturating_sub(1);
         slot.fractured = slot.fractured.saturating_sub(fractured.into());
         if slot.count == 0 {
@@ -356,6 +366,7 @@ impl Spaces {
         self.leave(number);
         let Some(slot) = self.slots.get_mut(number) else { return (0, false) };
         let count = core::mem::take(&mut slot.count);
+        self.total = self.total.saturating_sub(count);
         let wrapped;
         (slot.tag, wrapped) = slot.tag.next();
         (count, wrapped)
@@ -469,6 +480,15 @@ pub(crate) enum El1 {
 }
 
 impl Slot {
+    /// Sizes and extent with another entry.
+    #[inline]
+    fn take_in(&mut self, input: u64, log2_size: u32, log2_leaf: u32) {
+        self.sizes |= 1 << log2_size;
+        let within = low_mask(log2_leaf);
+        self.extent.first = self.extent.first.min(input & !within);
+        self.extent.last = self.extent.last.max(input | within);
+    }
+
     #[inline]
     pub(super) const fn stage(&self) -> Stage {
         self.space.stage

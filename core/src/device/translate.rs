@@ -137,9 +137,11 @@ impl<const N: usize> Smmu<N> {
         let Some((recent, known)) = recents.known(place) else {
             return self.translate_anew(transaction, host);
         };
-        let iotlb = &mut caches.iotlb;
-        let renamed = iotlb.refresh(&mut recent.spaces, &known.space);
-        if (renamed && iotlb.hit(&recent.spaces, input).is_some()) || iotlb.overflows() {
+        if caches.iotlb.is_stale(&recent.spaces) {
+            recent.spaces = caches.iotlb.references(&known.space);
+            return self.translate_known(place, transaction, host);
+        }
+        if caches.iotlb.overflows() {
             return self.translate_anew(transaction, host);
         }
         let need = recent.need(Kind::of(transaction));
@@ -292,7 +294,7 @@ fn refill<const N: usize, H: Host + ?Sized>(
     let upper = known.is_upper(input);
     let (payload, log2_size) = match known.half(upper) {
         Some(half) if known.stream.s2.is_none() => {
-            let found = walk.find_leaf(None, &known.cd, half, &known.space, input)?;
+            let found = walk.find_leaf_alone(&known.cd, half, &known.space, input)?;
             let alike = known.alike(&found, upper);
             match alike.filter(|character| character.rights().has(walk.demand.required())) {
                 Some(character) => (character.at(found.output), half.granule.level_shift(found.level)),

@@ -40,7 +40,7 @@ impl<H: Memory + Trace + ?Sized, K: Keep> Walk<'_, H, K> {
         let Some((half, input)) = select(cd, space.world, self.demand.privileged, input) else {
             return Err(Fault::Translation(at_input()));
         };
-        let found = self.find_leaf(stream.s2.as_ref(), cd, half, space, input)?;
+        let found = self.find_leaf_of(stream, cd, half, space, input)?;
         self.entry_of(stream, cd, half, space, input, found)
     }
 
@@ -58,15 +58,42 @@ impl<H: Memory + Trace + ?Sized, K: Keep> Walk<'_, H, K> {
             if let Some(entry) = self.use_leaf(stream, cd, half, space, input, &found)? {
                 return Ok(entry);
             }
-            found = self.find_leaf(stream.s2.as_ref(), cd, half, space, input)?;
+            found = self.find_leaf_of(stream, cd, half, space, input)?;
         }
         let last = self.use_leaf(stream, cd, half, space, input, &found)?;
         last.ok_or(Fault::WalkEabt(Place { class: Class::Tt, ..at_input() }, Pa(half.base)))
     }
 
+    #[inline(never)]
+    fn find_leaf_of(
+        &mut self,
+        stream: &Stream,
+        cd: &Cd,
+        half: &Half,
+        space: &Space,
+        input: u64,
+    ) -> Result<Found, Fault> {
+        match &stream.s2 {
+            None => self.find_leaf_alone(cd, half, space, input),
+            s2 => self.find_leaf(s2.as_ref(), cd, half, space, input),
+        }
+    }
+
+    /// The same where there is no stage 2.
+    #[inline(never)]
+    pub(crate) fn find_leaf_alone(
+        &mut self,
+        cd: &Cd,
+        half: &Half,
+        space: &Space,
+        input: u64,
+    ) -> Result<Found, Fault> {
+        self.find_leaf(None, cd, half, space, input)
+    }
+
     /// Reads descriptors from the nearest remembered table on, to a leaf.
     #[inline(always)]
-    pub(crate) fn find_leaf(
+    fn find_leaf(
         &mut self,
         s2: Option<&Stage2>,
         cd: &Cd,
