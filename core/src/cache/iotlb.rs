@@ -36,6 +36,8 @@ pub struct Iotlb<const N: usize> {
     spaces: Spaces,
     sets: u32,
     ways: u32,
+    /// How far a page number is shifted in each step of folding it over the bits of a set's number.
+    folds: [u8; 3],
     clock: u32,
     epoch: u32,
     #[cfg(feature = "alloc")]
@@ -86,6 +88,12 @@ pub(crate) struct Hit {
 struct Place {
     set: usize,
     mark: Mark,
+}
+
+/// Shifts by the bits of a set's number, and by twice and four times as many.
+const fn folds(sets: u32) -> [u8; 3] {
+    let bits = sets.trailing_zeros() as u8 % 32;
+    [bits, 2 * bits, if bits < 16 { 4 * bits } else { 63 }]
 }
 
 /// Answers that are remembered.
@@ -161,6 +169,7 @@ impl<const N: usize> Iotlb<N> {
             spaces: Spaces::new(),
             sets,
             ways,
+            folds: folds(sets),
             clock: 0,
             epoch: 0,
             #[cfg(feature = "alloc")]
@@ -501,38 +510,41 @@ impl<const N: usize> Iotlb<N> {
         if let Some(slot) = self.slot_of(place) {
             return Some(slot);
         }
-        let slots = self.slots_of(place.set);
-        // While all slots are live, there is none to be looked for.
-        if (self.spaces.total() as usize) < self.slots() {
-            let dead = self.marks.get(slots.clone())?.iter().position(|mark| !self.is_live(*mark));
-            if let Some(way) = dead {
-                return Some(slots.start + way);
-            }
+        // While all slots are live, there is no free one to be looked for.
+        if (self.spaces.total() as usize) < self.slots()
+            && let Some(slot) = self.free_slot(place.set)
+        {
+            return Some(slot);
         }
-        let first = slots.start;
-        let mut stamps = self.stamps.get(slots)?.iter();
-        let age = |stamp: &u32| self.clock.wrapping_sub(*stamp);
-        let (mut chosen, mut most) = (0, age(stamps.next()?));
-        for (way, stamp) in (1..).zip(stamps) {
+        if self.ways == 4 {
+            let stamps = self.stamps.as_chunks::<4>().0.get(place.set)?;
+            let [a, b, c, d] = stamps.map(|stamp| self.clock.wrapping_sub(stamp));
             // Later ways win among equals.
-            if age(stamp) >= most {
-                (chosen, most) = (way, age(stamp));
-            }
+            let (low, older) = if b >= a { (1, b) } else { (0, a) };
+            let (high, old) = if d >= c { (3, d) } else { (2, c) };
+            return Some(place.set * 4 + if old >= older { high } else { low });
         }
-        Some(first + chosen)
+        self.slots_of(place.set).max_by_key(|slot| self.age(*slot))
+    }
+
+    #[inline(never)]
+    fn free_slot(&self, set: usize) -> Option<usize> {
+        let slots = self.slots_of(set);
+        let way = self.marks.get(slots.clone())?.iter().position(|mark| !self.is_live(*mark))?;
+        Some(slots.start + way)
     }
 
     /// The one index function. The page number is folded over the set bits, so that neighbouring pages and pages at any
     /// power-of-two distance fall into different sets; spaces and sizes are spread.
     #[inline]
     fn place(&self, number: usize, address: u64, log2_size: u32) -> Place {
-        let bits = self.sets.trailing_zeros() % 32;
-        let index = address >> log2_size;
+        let [once, twice, four_times] = self.folds;
+        let index = address >> (log2_size % 64);
         let mut folded = index;
-        folded ^= folded >> bits;
-        folded ^= folded >> (2 * bits);
-        folded ^= folded >> (4 * bits).min(63);
-        let set = (folded as u32 ^ number as u32 ^ log2_size << 3) & (self.sets - 1);
+        folded ^= folded >> (once % 64);
+        folded ^= folded >> (twice % 64);
+        folded ^= folded >> (four_times % 64);
+        let set = (folded as u32 ^ number as u32 ^ log2_size << 3) & self.sets.wrapping_sub(1);
         Place { set: set as usize, mark: Mark::new(self.spaces.tag(number), index, log2_size) }
     }
 

@@ -6,15 +6,16 @@
 //! and what an entry does not allow goes the long way, which finds the fault.
 
 use super::Transaction;
-use crate::arch::addr::{Level, low_mask};
-use crate::arch::entry::{Entry, Space, TableLimits};
+use crate::arch::addr::low_mask;
+use crate::arch::entry::{Entry, Space};
+use crate::arch::features::Features;
 use crate::arch::id::{StreamId, StreamWorld, SubstreamId};
 use crate::cache::iotlb::{Character, Packed, SpaceRefs};
 use crate::format::cd::{Cd, Half};
 use crate::format::descriptor::field;
 use crate::format::ste::{Overrides, Stream};
-use crate::walk::Found;
 use crate::walk::permission::{Access, Demand};
+use crate::walk::{Found, Path};
 
 const SLOTS: usize = 16;
 
@@ -35,6 +36,8 @@ pub(super) struct Known {
     pub(super) stream: Stream,
     pub(super) cd: Cd,
     pub(super) space: Space,
+    /// How the lower and the upper range are looked up.
+    paths: [Option<Path>; 2],
     alike: Alike,
 }
 
@@ -115,26 +118,15 @@ struct Windows {
 /// becomes the same: what [`Character`] holds is a function of the rest.
 #[derive(Clone, Copy, Debug)]
 struct Alike {
-    /// The descriptor without its address.
-    word: u64,
-    level: Level,
+    /// [`Found::character`], and the range of addresses.
+    leaf: u64,
     upper: bool,
-    limits: TableLimits,
     character: Character,
 }
 
 impl Alike {
-    const NOTHING: Self = Self {
-        word: 0,
-        level: Level::L0,
-        upper: false,
-        limits: TableLimits::NONE,
-        character: Character::NONE,
-    };
+    const NOTHING: Self = Self { leaf: 0, upper: false, character: Character::NONE };
 }
-
-/// Bits of a leaf that may be address, whatever the granule.
-const ADDRESS: u64 = low_mask(48) & !low_mask(12);
 
 impl Windows {
     const CLOSED: Self = Self { ends: [0; 2], kept: [0; 2], limits: [[0; 2]; 2] };
@@ -210,11 +202,14 @@ impl Recents {
         cd: &Cd,
         space: Space,
         spaces: SpaceRefs,
+        features: &Features,
     ) {
         let key = key(id, substream);
         if let (Some(recent), Some(known)) = (self.slots.get_mut(slot(key)), self.known.get_mut(slot(key))) {
             *recent = Recent::new(key, stream, cd, space.world, spaces);
-            *known = Some(Known { stream: *stream, cd: *cd, space, alike: Alike::NOTHING });
+            let path = |half: &Option<Half>| half.as_ref().map(|half| Path::new(cd, half, features));
+            let paths = [path(&cd.lower), path(&cd.upper)];
+            *known = Some(Known { stream: *stream, cd: *cd, space, paths, alike: Alike::NOTHING });
         }
     }
 }
@@ -263,6 +258,12 @@ impl Known {
         address >> 55 & 1 != 0 && self.space.world != StreamWorld::El2
     }
 
+    /// How one of the two ranges is looked up.
+    #[inline]
+    pub(super) fn path(&self, upper: bool) -> Option<&Path> {
+        self.paths.get(usize::from(upper))?.as_ref()
+    }
+
     /// One of the two ranges.
     #[inline]
     pub(super) const fn half(&self, upper: bool) -> Option<&Half> {
@@ -272,9 +273,8 @@ impl Known {
     /// What a leaf of stage 1 becomes, if one like it has become an entry before.
     #[inline]
     pub(super) fn alike(&self, found: &Found, upper: bool) -> Option<Character> {
-        let Alike { word, level, limits, character, .. } = self.alike;
-        let alike = found.word & !ADDRESS == word && found.level == level && found.limits == limits;
-        (alike && upper == self.alike.upper).then_some(character)
+        let alike = found.character() == self.alike.leaf && upper == self.alike.upper;
+        alike.then_some(self.alike.character)
     }
 
     /// Learns from a leaf of stage 1 that has become `entry`: not where its neighbours, or an update of its flags, had a
@@ -284,13 +284,7 @@ impl Known {
         let alone = field::CONTIGUOUS.get(word) == 0;
         let firm = field::AF.get(word) != 0 && !(self.cd.hardware_dirty && field::DBM.get(word) != 0);
         if alone && firm {
-            self.alike = Alike {
-                word: word & !ADDRESS,
-                level: found.level,
-                upper,
-                limits: found.limits,
-                character: Packed::new(entry).character(),
-            };
+            self.alike = Alike { leaf: found.character(), upper, character: Packed::new(entry).character() };
         }
     }
 }

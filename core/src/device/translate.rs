@@ -197,7 +197,7 @@ impl<const N: usize> Smmu<N> {
         let Some(cd) = config.cd(id, index) else { return };
         let space = Space { asid: cd.asid, aset: cd.aset, ..entry.space };
         let spaces = self.caches.iotlb.references(&space);
-        self.recents.keep(id, substream, stream, cd, space, spaces);
+        self.recents.keep(id, substream, stream, cd, space, spaces, &self.features);
         self.caches.iotlb.forget_answers();
     }
 
@@ -292,13 +292,13 @@ fn refill<const N: usize, H: Host + ?Sized>(
     input: u64,
 ) -> Result<(Packed, Hit), Fault> {
     let upper = known.is_upper(input);
-    let (payload, log2_size) = match known.half(upper) {
-        Some(half) if known.stream.s2.is_none() => {
-            let found = walk.find_leaf_alone(&known.cd, half, &known.space, input)?;
+    let (payload, log2_size) = match known.path(upper) {
+        Some(path) if known.stream.s2.is_none() => {
+            let found = walk.find_leaf_alone(path, &known.space, input)?;
             let alike = known.alike(&found, upper);
             match alike.filter(|character| character.rights().has(walk.demand.required())) {
-                Some(character) => (character.at(found.output), half.granule.level_shift(found.level)),
-                None => study(walk, known, upper, input, found)?,
+                Some(character) => (character.at(found.output), path.granule.level_shift(found.level)),
+                None => study(walk, known, upper, input, &found)?,
             }
         }
         _ => {
@@ -319,11 +319,11 @@ fn study<const N: usize, H: Host + ?Sized>(
     known: &mut Known,
     upper: bool,
     input: u64,
-    found: Found,
+    found: &Found,
 ) -> Result<(Packed, u32), Fault> {
     let Some(half) = known.half(upper) else { return Err(Fault::BadCd) };
-    let entry = walk.entry_of(&known.stream, &known.cd, half, &known.space, input, found)?;
-    known.learn(&found, upper, &entry);
+    let entry = walk.entry_of(&known.stream, &known.cd, half, &known.space, input, *found)?;
+    known.learn(found, upper, &entry);
     Ok((Packed::new(&entry), entry.log2_size.into()))
 }
 

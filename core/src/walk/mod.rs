@@ -10,7 +10,7 @@ mod stage1;
 mod stage2;
 pub mod structures;
 
-pub(crate) use stage1::Found;
+pub(crate) use stage1::{Found, Path};
 
 use crate::arch::addr::{Granule, Ipa, Level, Pa, Stage, align_down};
 use crate::arch::attributes::MemoryType;

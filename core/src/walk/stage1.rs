@@ -6,6 +6,7 @@ use crate::arch::addr::{Granule, Ipa, Level, Pa, Stage, align_down, low_mask};
 use crate::arch::attributes::{MemoryType, Shareability};
 use crate::arch::entry::{Entry, Leaf, Rights, Space, TableEntry, TableLimits};
 use crate::arch::fault::{Class, Fault, Place};
+use crate::arch::features::Features;
 use crate::arch::id::StreamWorld;
 use crate::env::memory::Memory;
 use crate::env::trace::{Step, Trace};
@@ -26,6 +27,17 @@ pub(crate) struct Found {
     location: u64,
     /// Its physical address.
     address: Pa,
+}
+
+impl Found {
+    /// All that decides what the leaf becomes, but for addresses and configuration: its attributes, its level, and what
+    /// tables forbid, where a descriptor has its address.
+    #[inline]
+    pub(crate) fn character(&self) -> u64 {
+        const ADDRESS: u64 = low_mask(48) & !low_mask(12);
+        let Self { word, level, limits, .. } = *self;
+        word & !ADDRESS | (level.number() as u64) << 12 | (limits.bits() as u64) << 14
+    }
 }
 
 impl<H: Memory + Trace + ?Sized, K: Keep> Walk<'_, H, K> {
@@ -73,22 +85,17 @@ impl<H: Memory + Trace + ?Sized, K: Keep> Walk<'_, H, K> {
         space: &Space,
         input: u64,
     ) -> Result<Found, Fault> {
+        let path = Path::new(cd, half, self.features);
         match &stream.s2 {
-            None => self.find_leaf_alone(cd, half, space, input),
-            s2 => self.find_leaf(s2.as_ref(), cd, half, space, input),
+            None => self.find_leaf_alone(&path, space, input),
+            s2 => self.find_leaf(s2.as_ref(), &path, space, input),
         }
     }
 
     /// The same where there is no stage 2.
     #[inline(never)]
-    pub(crate) fn find_leaf_alone(
-        &mut self,
-        cd: &Cd,
-        half: &Half,
-        space: &Space,
-        input: u64,
-    ) -> Result<Found, Fault> {
-        self.find_leaf(None, cd, half, space, input)
+    pub(crate) fn find_leaf_alone(&mut self, path: &Path, space: &Space, input: u64) -> Result<Found, Fault> {
+        self.find_leaf(None, path, space, input)
     }
 
     /// Reads descriptors from the nearest remembered table on, to a leaf.
@@ -96,23 +103,20 @@ impl<H: Memory + Trace + ?Sized, K: Keep> Walk<'_, H, K> {
     fn find_leaf(
         &mut self,
         s2: Option<&Stage2>,
-        cd: &Cd,
-        half: &Half,
+        path: &Path,
         space: &Space,
         input: u64,
     ) -> Result<Found, Fault> {
-        let granule = half.granule;
+        let Path { granule, start, beyond, wide, endian, .. } = *path;
         let mut limits = TableLimits::NONE;
-        let kept = self.kept.find_table(space, granule, half.start, input, self.host);
-        let mut descent = match kept.and_then(|kept| Some((kept, kept.level.next()?))) {
-            Some((kept, below)) => {
-                limits = kept.limits;
-                Descent::from_table(granule, below, kept.next)
-            }
-            None => Descent::from_start(granule, half.start, half.base, half.input_bits),
-        };
-        let beyond = !low_mask(cd.output_bits.into());
-        let high = granule == Granule::Kib64 && self.features.oas_bits >= 52;
+        let mut descent = start;
+        if self.kept.keeps_tables()
+            && let Some(kept) = self.kept.find_table(space, granule, start.level, input, self.host)
+            && let Some(below) = kept.level.next()
+        {
+            limits = kept.limits;
+            descent = Descent::from_table(granule, below, kept.next);
+        }
         loop {
             let location = descent.location(input);
             let level = descent.level;
@@ -123,8 +127,8 @@ impl<H: Memory + Trace + ?Sized, K: Keep> Walk<'_, H, K> {
                     self.table_access(s2, space, Ipa(location), data, Class::Tt)?
                 }
             };
-            let word = self.read_descriptor(Stage::S1, level, cd.endian, address, Class::Tt, Ipa(0))?;
-            let Some(next) = descent.table(word, high) else {
+            let word = self.read_descriptor(Stage::S1, level, endian, address, Class::Tt, Ipa(0))?;
+            let Some(next) = descent.table(word, wide) else {
                 return match Descriptor::parse(word, granule, level, self.features.oas_bits) {
                     Descriptor::Leaf(output) if output & beyond != 0 => Err(Fault::AddrSize(at_input())),
                     Descriptor::Leaf(output) => Ok(Found { word, output, level, limits, location, address }),
@@ -134,7 +138,7 @@ impl<H: Memory + Trace + ?Sized, K: Keep> Walk<'_, H, K> {
             if next & beyond != 0 {
                 return Err(Fault::AddrSize(at_input()));
             }
-            if word >> TABLE_LIMITS != 0 && !half.hierarchical_disabled {
+            if word >> TABLE_LIMITS != 0 && !path.hierarchical_disabled {
                 limits = add_limits(limits, word, space.world);
             }
             if self.kept.keeps_tables() {
@@ -283,6 +287,33 @@ const fn in_order(endian: Endian, word: u64) -> u64 {
     match endian {
         Endian::Little => word,
         Endian::Big => word.swap_bytes(),
+    }
+}
+
+/// How addresses of one range are looked up: what a walk asks of the CD.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Path {
+    pub(crate) granule: Granule,
+    start: Descent,
+    /// Bits of output addresses that are too many.
+    beyond: u64,
+    /// Whether descriptors have address bits 51 to 48.
+    wide: bool,
+    endian: Endian,
+    hierarchical_disabled: bool,
+}
+
+impl Path {
+    pub(crate) fn new(cd: &Cd, half: &Half, features: &Features) -> Self {
+        let granule = half.granule;
+        Self {
+            granule,
+            start: Descent::from_start(granule, half.start, half.base, half.input_bits),
+            beyond: !low_mask(cd.output_bits.into()),
+            wide: granule == Granule::Kib64 && features.oas_bits >= 52,
+            endian: cd.endian,
+            hierarchical_disabled: half.hierarchical_disabled,
+        }
     }
 }
 
