@@ -163,29 +163,43 @@ impl<const N: usize> Smmu<N> {
                 count += 1;
                 continue;
             }
-            let cons = queue.after(start, count);
-            // CONS has to be right wherever a signal or an error can be seen.
-            self.registers.put(Reg::CmdqCons, queue_index::POSITION, cons.into());
-            match self.run_one(Source::Legacy, queue, cons, Ok(words), host) {
-                Ok(command) => {
-                    self.registers.put(Reg::CmdqCons, queue_index::POSITION, queue.next(cons).into());
-                    self.passed(&command, was_full, host);
-                    was_full = false;
-                    count += 1;
-                }
-                Err(error) => {
-                    self.stop(error, host);
-                    return count + 1;
-                }
+            if !self.run_singly(queue, queue.after(start, count), words, was_full, host) {
+                return count + 1;
             }
+            was_full = false;
+            count += 1;
         }
         self.registers.put(Reg::CmdqCons, queue_index::POSITION, queue.after(start, count).into());
         if count == 0 {
-            host.step(&Step::CommandError(CommandError::Abort));
-            self.stop(CommandError::Abort, host);
+            self.stop_unread(host);
             count = 1;
         }
         count
+    }
+
+    /// Executes the command at `cons`, or stops CMDQ at it and says so. CONS is right wherever a signal or an error can be
+    /// seen.
+    #[inline(never)]
+    fn run_singly<H: Host + ?Sized>(
+        &mut self,
+        queue: &Queue,
+        cons: u32,
+        words: [u64; 2],
+        was_full: bool,
+        host: &mut H,
+    ) -> bool {
+        self.registers.put(Reg::CmdqCons, queue_index::POSITION, cons.into());
+        match self.run_one(Source::Legacy, queue, cons, Ok(words), host) {
+            Ok(command) => {
+                self.registers.put(Reg::CmdqCons, queue_index::POSITION, queue.next(cons).into());
+                self.passed(&command, was_full, host);
+                true
+            }
+            Err(error) => {
+                self.stop(error, host);
+                false
+            }
+        }
     }
 
     /// What plain commands depend on, if they can be executed at once: nobody asks which entries go, hints are taken for
@@ -303,6 +317,14 @@ impl<const N: usize> Smmu<N> {
         {
             self.caches.tables.invalidate(&self.applied(&letter), &command, host);
         }
+    }
+
+    /// No command could be read.
+    #[cold]
+    #[inline(never)]
+    fn stop_unread<H: Host + ?Sized>(&mut self, host: &mut H) {
+        host.step(&Step::CommandError(CommandError::Abort));
+        self.stop(CommandError::Abort, host);
     }
 
     /// ERR is set before GERROR tells of it; CONS stays at the command.
