@@ -252,31 +252,25 @@ impl<const N: usize> Smmu<N> {
         let name = Name((words[0] >> 32) as u32 & plain.name);
         let (vmid, asid) = (Command::vmid(&words, features), Command::asid(&words, features));
         if opcode == opcode::TLBI_NH_VA && features.s1p {
-            let leaf = field::LEAF.is_set(&words);
-            let has_tables = !leaf && self.caches.tables.named(El1::AsidOrGlobal(name)) != Share::None;
-            let mut met = has_tables || self.caches.iotlb.may_have(name);
-            let mut span = Span::page(words[1]);
-            // Most unmapping is of pages, without a range.
-            if features.ril && field::TG.is_set(&words) {
-                if Operand::is_reserved(&words) {
-                    return false;
-                }
-                if met {
-                    span = Span::hinted(&words);
-                }
+            let has_granule = features.ril && field::TG.is_set(&words);
+            if has_granule && Operand::is_reserved(&words) {
+                return false;
             }
+            let leaf = field::LEAF.is_set(&words);
             let operand = Operand { leaf, ..Operand::at(field::ADDRESS.in_place(&words)) };
             let operand = if features.ril { Operand::ranged(&words, operand) } else { operand };
             let command = Command::TlbiNhVa { vmid, asid, operand };
             tell(command, host);
             self.stalls.touch();
+            let has_tables = !leaf && self.caches.tables.named(El1::AsidOrGlobal(name)) != Share::None;
             let mut effect = Effect::default();
-            if met {
+            if has_tables || self.caches.iotlb.may_have(name) {
+                // Most unmapping is of pages, without a range.
+                let span = if has_granule { Span::hinted(&words) } else { Span::page(words[1]) };
                 effect = self.caches.iotlb.forget_named(name, &span);
-                met = has_tables && self.caches.tables.may_meet(&span);
-            }
-            if met {
-                self.invalidate_tables(words, host);
+                if has_tables && self.caches.tables.may_meet(&span) {
+                    self.invalidate_tables(words, host);
+                }
             }
             host.step(&Step::Invalidated { by: command, scanned: effect.scanned, dropped: effect.dropped });
             return true;
