@@ -52,7 +52,7 @@ impl Mark {
     const SIZE_SHIFT: u32 = Tag::BITS;
     const INDEX_SHIFT: u32 = Self::SIZE_SHIFT + 6;
 
-    /// The mark of block `index` of `2^log2_size` bytes. Addresses have 56 bits, and blocks are 4 KiB or larger.
+    /// The mark of block `index` of `2^log2_size` bytes. Addresses have 52 bits and a sign, and blocks are 4 KiB or larger.
     #[inline]
     const fn new(tag: Tag, index: u64, log2_size: u32) -> Self {
         Self(index << Self::INDEX_SHIFT | (log2_size as u64) << Self::SIZE_SHIFT | tag.word())
@@ -68,10 +68,10 @@ impl Mark {
         (self.0 >> Self::SIZE_SHIFT) as u8 & 0x3f
     }
 
-    /// Bits `[55:0]` of the first address.
+    /// Bits `[52:0]` of the first address; those above are equal to bit 52.
     #[inline]
     const fn first(self) -> u64 {
-        self.0 >> Self::INDEX_SHIFT << self.log2_size() & low_mask(56)
+        self.0 >> Self::INDEX_SHIFT << self.log2_size() & low_mask(SIGN_BIT + 1)
     }
 }
 
@@ -435,7 +435,9 @@ impl<const N: usize> Iotlb<N> {
         trace: &mut T,
     ) -> Option<usize> {
         let (space, _) = self.spaces.space(number);
-        trace.step(&Step::Fill(payload.entry(space, input, log2_size as u8)));
+        if trace.watches() {
+            trace.step(&Step::Fill(payload.entry(space, input, log2_size as u8)));
+        }
         #[cfg(feature = "alloc")]
         if let Some(unbounded) = &mut self.unbounded {
             unbounded.remove(Key::of(&payload.entry(space, input, log2_size as u8)));
@@ -448,11 +450,7 @@ impl<const N: usize> Iotlb<N> {
         *self.marks.get_mut(slot)? = place.mark;
         *self.stamps.get_mut(slot)? = self.clock;
         *self.payloads.get_mut(slot)? = payload;
-        let log2_leaf = match payload.is_fractured() {
-            true => payload.entry(space, input, log2_size as u8).leaf_span().1,
-            false => log2_size,
-        };
-        self.spaces.add(number, input, log2_size, log2_leaf);
+        self.spaces.add(number, input, log2_size, payload.log2_leaf(space.stage, log2_size));
         Some(slot)
     }
 
@@ -536,19 +534,25 @@ impl<const N: usize> Iotlb<N> {
     }
 
     /// Empties `slot` for what belongs to `place`. What was there is replaced if it has the same key, otherwise evicted.
+    #[inline]
     fn give_up<T: Trace + ?Sized>(&mut self, slot: usize, place: &Place, trace: &mut T) {
         let Some(mark) = self.marks.get(slot).copied() else { return };
         if !self.is_live(mark) {
             return;
         }
-        let Some(payload) = self.payloads.get(slot) else { return };
-        let old = self.entry(slot);
-        self.spaces.remove(mark.tag().number(), payload.is_fractured());
-        self.forget_answers();
-        if mark == place.mark {
-            return;
+        let fractured = self.payloads.get(slot).is_some_and(|payload| payload.is_fractured());
+        let replaced = mark == place.mark;
+        if !replaced && (trace.watches() || !self.is_bounded()) {
+            self.evict(slot, trace);
         }
-        let Some(old) = old else { return };
+        self.spaces.remove(mark.tag().number(), fractured);
+        self.forget_answers();
+    }
+
+    /// What is in `slot` makes room, and is told.
+    #[inline(never)]
+    fn evict<T: Trace + ?Sized>(&mut self, slot: usize, trace: &mut T) {
+        let Some(old) = self.entry(slot) else { return };
         #[cfg(feature = "alloc")]
         if let Some(unbounded) = &mut self.unbounded {
             unbounded.insert(old);
@@ -558,9 +562,12 @@ impl<const N: usize> Iotlb<N> {
     }
 }
 
-/// An address of 56 bits with the bits above equal to bit 55.
+/// Virtual addresses have 52 bits at most; this one tells the upper range from the lower.
+const SIGN_BIT: u32 = 52;
+
+/// A virtual address with the bits above its sign equal to that.
 const fn sign_extend(address: u64) -> u64 {
-    if address >> 55 & 1 == 0 { address } else { address | !low_mask(56) }
+    if address >> SIGN_BIT & 1 == 0 { address } else { address | !low_mask(SIGN_BIT) }
 }
 
 impl Entry {

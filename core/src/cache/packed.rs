@@ -1,6 +1,6 @@
 //! An entry's payload in three words: what the IOTLB keeps beside the tag.
 
-use crate::arch::addr::{Granule, Ipa, Level, Pa};
+use crate::arch::addr::{Granule, Ipa, Level, Pa, Stage};
 use crate::arch::attributes::{MemoryType, Shareability};
 use crate::arch::bits::{Field, disjoint};
 use crate::arch::entry::{Entry, Leaf, Rights, Space};
@@ -118,6 +118,16 @@ impl Packed {
     #[inline]
     pub(super) const fn is_fractured(self) -> bool {
         FRACTURED.get(self.bits) != 0
+    }
+
+    /// log2 of the bytes that the leaf of `stage` maps, for an entry of `2^log2_size`.
+    #[inline]
+    pub(super) fn log2_leaf(self, stage: Stage, log2_size: u32) -> u32 {
+        let leaf = match stage {
+            Stage::S1 => S1.get(self.bits),
+            Stage::S2 => S2.get(self.bits),
+        };
+        ((leaf >> 5) as u32).max(log2_size)
     }
 
     #[inline]

@@ -17,17 +17,17 @@ use crate::cache::scope::{Scope, Span, Stages};
 pub(super) const SPACES: usize = 64;
 const NUMBER_BITS: u32 = SPACES.trailing_zeros();
 
-/// A space's number `[5:0]` and generation `[13:6]`.
+/// A space's number `[5:0]` and generation `[16:6]`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Tag(u16);
+pub(super) struct Tag(u32);
 
 impl Tag {
-    pub(super) const BITS: u32 = 14;
+    pub(super) const BITS: u32 = 17;
 
     /// The tag in the low bits of `word`.
     #[inline]
     pub(super) const fn from_word(word: u64) -> Self {
-        Self((word & ((1 << Self::BITS) - 1)) as u16)
+        Self((word & ((1 << Self::BITS) - 1)) as u32)
     }
 
     #[inline]
@@ -103,13 +103,13 @@ pub(super) struct Spaces {
     slots: [Slot; SPACES],
     /// Bit `n` is set while space `n` has a live entry.
     live: u64,
-    sets: Sets,
     /// Bit `n` is set once number `n` stands for a space.
     named: u64,
     /// How many names have been given.
     names: u64,
     /// The number that was asked for last.
     last: u8,
+    sets: Sets,
     turn: u8,
 }
 
@@ -198,11 +198,11 @@ impl Spaces {
         while n < SPACES {
             #[expect(clippy::indexing_slicing, reason = "`n` is below the length")]
             {
-                slots[n].tag = Tag(n as u16);
+                slots[n].tag = Tag(n as u32);
             }
             n += 1;
         }
-        Self { slots, live: 0, sets: Sets::new(), named: 0, names: 0, last: 0, turn: 0 }
+        Self { slots, live: 0, named: 0, names: 0, last: 0, sets: Sets::new(), turn: 0 }
     }
 
     /// Live entries over all spaces.

@@ -19,7 +19,7 @@ use crate::format::ste::{Overrides, Stage2, Ste, Stream};
 use crate::walk::geometry::select;
 use crate::walk::permission::{Access, Demand};
 use crate::walk::structures::{Context, StreamTable, context};
-use crate::walk::{Forget, Keep, ReadOnly, Walk, second_memory, second_space};
+use crate::walk::{Forget, Found, Keep, ReadOnly, Walk, second_memory, second_space};
 
 /// What the registers say about translation.
 pub(super) struct Control {
@@ -151,10 +151,9 @@ impl<const N: usize> Smmu<N> {
         };
         let mut walk = Walk { features, host, kept: caches, demand };
         match refill(&mut walk, known, &mut recent.spaces, input) {
-            Ok((payload, log2_size, slot)) => {
-                let hit = Hit { slot: slot.unwrap_or(u32::MAX), log2_size };
-                let question = need.question(address);
-                Ok(translation(caches.iotlb.answer(question, address, payload, hit), address, need))
+            Ok((payload, hit)) => {
+                let answer = caches.iotlb.answer(need.question(address), address, payload, hit);
+                Ok(translation(answer, address, need))
             }
             Err(fault) => {
                 let rule = rule(&fault, &known.stream, Some(&known.cd));
@@ -282,36 +281,48 @@ impl<const N: usize> Smmu<N> {
     }
 }
 
-/// Walks for a known stream, and keeps the translation: its payload, log2 of its size, and its slot.
+/// Walks for a known stream, and keeps the translation: what it is, and where.
+#[inline(always)]
 fn refill<const N: usize, H: Host + ?Sized>(
     walk: &mut Walk<'_, H, Caches<N>>,
     known: &mut Known,
     spaces: &mut SpaceRefs,
     input: u64,
-) -> Result<(Packed, u32, Option<u32>), Fault> {
-    let Known { stream, cd, space, .. } = &*known;
+) -> Result<(Packed, Hit), Fault> {
     let upper = known.is_upper(input);
     let (payload, log2_size) = match known.half(upper) {
-        Some(half) if stream.s2.is_none() => {
-            let found = walk.find_leaf(stream, cd, half, space, input)?;
-            let required = walk.demand.required();
-            match known.alike(&found, upper).filter(|character| character.rights().has(required)) {
+        Some(half) if known.stream.s2.is_none() => {
+            let found = walk.find_leaf(None, &known.cd, half, &known.space, input)?;
+            let alike = known.alike(&found, upper);
+            match alike.filter(|character| character.rights().has(walk.demand.required())) {
                 Some(character) => (character.at(found.output), half.granule.level_shift(found.level)),
-                None => {
-                    let entry = walk.entry_of(stream, cd, half, space, input, found)?;
-                    known.learn(&found, upper, &entry);
-                    (Packed::new(&entry), entry.log2_size.into())
-                }
+                None => study(walk, known, upper, input, found)?,
             }
         }
         _ => {
+            let Known { stream, cd, space, .. } = &*known;
             let entry = walk.translate(stream, Some(cd), space, input)?;
             (Packed::new(&entry), entry.log2_size.into())
         }
     };
     let first = align_down(input, log2_size);
     let slot = walk.kept.iotlb.fill(spaces, &known.space, first, log2_size, payload, walk.host);
-    Ok((payload, log2_size, slot))
+    Ok((payload, Hit { slot: slot.unwrap_or(u32::MAX), log2_size }))
+}
+
+/// What a leaf becomes that is like none before: later ones may be like it.
+#[inline(never)]
+fn study<const N: usize, H: Host + ?Sized>(
+    walk: &mut Walk<'_, H, Caches<N>>,
+    known: &mut Known,
+    upper: bool,
+    input: u64,
+    found: Found,
+) -> Result<(Packed, u32), Fault> {
+    let Some(half) = known.half(upper) else { return Err(Fault::BadCd) };
+    let entry = walk.entry_of(&known.stream, &known.cd, half, &known.space, input, found)?;
+    known.learn(&found, upper, &entry);
+    Ok((Packed::new(&entry), entry.log2_size.into()))
 }
 
 /// Where an access goes that an entry allows.

@@ -86,6 +86,11 @@ pub trait Keep {
         None
     }
 
+    /// Whether table descriptors are worth offering.
+    fn keeps_tables(&self) -> bool {
+        false
+    }
+
     /// Offers a table descriptor.
     fn keep_table<T: Trace + ?Sized>(&mut self, _entry: &TableEntry, _trace: &mut T) {}
 }

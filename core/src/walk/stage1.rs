@@ -1,8 +1,8 @@
 //! The stage 1 walk (DDI 0487 §D8.2; order of checks §7.3.22).
 
-use super::geometry::{descriptor_offset, full_width, select};
+use super::geometry::{Descent, select};
 use super::{Keep, RESTARTS, Updates, Walk, at_input, permission, second_space};
-use crate::arch::addr::{Ipa, Level, Pa, Stage, align_down, low_mask};
+use crate::arch::addr::{Granule, Ipa, Level, Pa, Stage, align_down, low_mask};
 use crate::arch::attributes::{MemoryType, Shareability};
 use crate::arch::entry::{Entry, Leaf, Rights, Space, TableEntry, TableLimits};
 use crate::arch::fault::{Class, Fault, Place};
@@ -12,7 +12,7 @@ use crate::env::trace::{Step, Trace};
 use crate::format::Endian;
 use crate::format::cd::{Cd, Half};
 use crate::format::descriptor::{Descriptor, field};
-use crate::format::ste::Stream;
+use crate::format::ste::{Stage2, Stream};
 use crate::walk::permission::Demand;
 
 /// A descriptor that ended the walk, and where it was read.
@@ -40,7 +40,7 @@ impl<H: Memory + Trace + ?Sized, K: Keep> Walk<'_, H, K> {
         let Some((half, input)) = select(cd, space.world, self.demand.privileged, input) else {
             return Err(Fault::Translation(at_input()));
         };
-        let found = self.find_leaf(stream, cd, half, space, input)?;
+        let found = self.find_leaf(stream.s2.as_ref(), cd, half, space, input)?;
         self.entry_of(stream, cd, half, space, input, found)
     }
 
@@ -58,35 +58,38 @@ impl<H: Memory + Trace + ?Sized, K: Keep> Walk<'_, H, K> {
             if let Some(entry) = self.use_leaf(stream, cd, half, space, input, &found)? {
                 return Ok(entry);
             }
-            found = self.find_leaf(stream, cd, half, space, input)?;
+            found = self.find_leaf(stream.s2.as_ref(), cd, half, space, input)?;
         }
         let last = self.use_leaf(stream, cd, half, space, input, &found)?;
         last.ok_or(Fault::WalkEabt(Place { class: Class::Tt, ..at_input() }, Pa(half.base)))
     }
 
     /// Reads descriptors from the nearest remembered table on, to a leaf.
+    #[inline(always)]
     pub(crate) fn find_leaf(
         &mut self,
-        stream: &Stream,
+        s2: Option<&Stage2>,
         cd: &Cd,
         half: &Half,
         space: &Space,
         input: u64,
     ) -> Result<Found, Fault> {
         let granule = half.granule;
-        let mut level = half.start;
-        let mut table = half.base;
-        let mut width = u32::from(half.input_bits);
-        let mut limits = TableLimits::default();
-        if let Some(kept) = self.kept.find_table(space, granule, half.start, input, self.host)
-            && let Some(below) = kept.level.next()
-        {
-            (level, table, limits) = (below, kept.next, kept.limits);
-            width = full_width(granule, below);
-        }
+        let mut limits = TableLimits::NONE;
+        let kept = self.kept.find_table(space, granule, half.start, input, self.host);
+        let mut descent = match kept.and_then(|kept| Some((kept, kept.level.next()?))) {
+            Some((kept, below)) => {
+                limits = kept.limits;
+                Descent::from_table(granule, below, kept.next)
+            }
+            None => Descent::from_start(granule, half.start, half.base, half.input_bits),
+        };
+        let beyond = !low_mask(cd.output_bits.into());
+        let high = granule == Granule::Kib64 && self.features.oas_bits >= 52;
         loop {
-            let location = table | descriptor_offset(granule, level, width, input);
-            let address = match &stream.s2 {
+            let location = descent.location(input);
+            let level = descent.level;
+            let address = match s2 {
                 None => Pa(location),
                 Some(s2) => {
                     let data = Demand::STRUCTURE_READ;
@@ -94,32 +97,25 @@ impl<H: Memory + Trace + ?Sized, K: Keep> Walk<'_, H, K> {
                 }
             };
             let word = self.read_descriptor(Stage::S1, level, cd.endian, address, Class::Tt, Ipa(0))?;
-            let wide = low_mask(cd.output_bits.into());
-            match (Descriptor::parse(word, granule, level, self.features.oas_bits), level.next()) {
-                (Descriptor::Table(next) | Descriptor::Leaf(next), _) if next > wide => {
-                    return Err(Fault::AddrSize(at_input()));
-                }
-                (Descriptor::Leaf(output), _) => {
-                    return Ok(Found { word, output, level, limits, location, address });
-                }
-                (Descriptor::Table(next), Some(below)) => {
-                    if !half.hierarchical_disabled {
-                        limits = add_limits(limits, word, space.world);
-                    }
-                    let kept = TableEntry {
-                        space: *space,
-                        granule,
-                        level,
-                        input: align_down(input, granule.level_shift(level)),
-                        next,
-                        limits,
-                    };
-                    self.kept.keep_table(&kept, self.host);
-                    (level, table) = (below, next);
-                    width = full_width(granule, below);
-                }
-                _ => return Err(Fault::Translation(at_input())),
+            let Some(next) = descent.table(word, high) else {
+                return match Descriptor::parse(word, granule, level, self.features.oas_bits) {
+                    Descriptor::Leaf(output) if output & beyond != 0 => Err(Fault::AddrSize(at_input())),
+                    Descriptor::Leaf(output) => Ok(Found { word, output, level, limits, location, address }),
+                    _ => Err(Fault::Translation(at_input())),
+                };
+            };
+            if next & beyond != 0 {
+                return Err(Fault::AddrSize(at_input()));
             }
+            if word >> TABLE_LIMITS != 0 && !half.hierarchical_disabled {
+                limits = add_limits(limits, word, space.world);
+            }
+            if self.kept.keeps_tables() {
+                let input = align_down(input, descent.shift());
+                let kept = TableEntry { space: *space, granule, level, input, next, limits };
+                self.kept.keep_table(&kept, self.host);
+            }
+            descent.down(next);
         }
     }
 
@@ -195,7 +191,7 @@ impl<H: Memory + Trace + ?Sized, K: Keep> Walk<'_, H, K> {
     /// The physical address of a structure that stage 1 uses, through stage 2.
     pub(super) fn table_access(
         &mut self,
-        s2: &crate::format::ste::Stage2,
+        s2: &Stage2,
         space: &Space,
         ipa: Ipa,
         access: Demand,
@@ -262,6 +258,9 @@ const fn in_order(endian: Endian, word: u64) -> u64 {
         Endian::Big => word.swap_bytes(),
     }
 }
+
+/// The lowest bit of a table descriptor that may forbid something: `PXNTable`.
+const TABLE_LIMITS: u32 = 59;
 
 /// What a table descriptor adds to the limits of those above it. Where there is one privilege, only `APTable[1]` and
 /// `XNTable` count.

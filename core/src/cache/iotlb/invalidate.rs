@@ -332,7 +332,7 @@ impl<const N: usize> Iotlb<N> {
         }
     }
 
-    /// Marks what older generations have left as free: once in 2^26 times, when the generations of a space begin anew.
+    /// Marks what older generations have left as free: once in 2,048 times, when the generations of a space begin anew.
     pub(super) fn sweep(&mut self) {
         let spaces = &self.spaces;
         for mark in &mut self.marks {
