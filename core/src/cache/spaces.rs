@@ -554,7 +554,6 @@ impl Iterator for Numbers {
 }
 
 #[cfg(test)]
-#[expect(clippy::panic, reason = "a failed test panics")]
 mod tests {
     use super::{El1, Name, Numbers, SPACES, Spaces};
     use crate::arch::addr::Stage;
