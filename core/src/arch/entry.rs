@@ -182,16 +182,6 @@ impl TableLimits {
         no_unprivileged_execute: false,
         no_privileged_execute: false,
     };
-
-    /// A bit for each.
-    #[must_use]
-    #[inline]
-    pub const fn bits(&self) -> u8 {
-        self.no_unprivileged as u8
-            | (self.no_write as u8) << 1
-            | (self.no_unprivileged_execute as u8) << 2
-            | (self.no_privileged_execute as u8) << 3
-    }
 }
 
 impl TableEntry {

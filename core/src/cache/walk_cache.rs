@@ -20,6 +20,8 @@ pub struct WalkCache {
     next: u8,
     /// Bit `n` is set while slot `n` is live.
     live: u64,
+    /// How often something that was kept was dropped or replaced.
+    changes: u64,
     named: Named,
 }
 
@@ -59,7 +61,7 @@ const EMPTY: TableEntry = TableEntry {
 impl WalkCache {
     /// Nothing remembered.
     pub(crate) const fn new() -> Self {
-        Self { slots: [EMPTY; SETS * WAYS], next: 0, live: 0, named: Named::NOTHING }
+        Self { slots: [EMPTY; SETS * WAYS], next: 0, live: 0, changes: 0, named: Named::NOTHING }
     }
 
     /// The live descriptors.
@@ -74,7 +76,14 @@ impl WalkCache {
 
     #[inline]
     pub(crate) fn forget(&mut self) {
+        self.changes += 1;
         (self.live, self.named) = (0, Named::NOTHING);
+    }
+
+    /// How often something that was kept here was dropped or replaced.
+    #[inline]
+    pub(crate) const fn changes(&self) -> u64 {
+        self.changes
     }
 
     /// The descriptor of `granule` nearest to the leaf of `input`, at level `start` or below.
@@ -115,6 +124,7 @@ impl WalkCache {
                 usize::from(self.next) % WAYS
             });
         if let Some(kept) = self.slots.get_mut(slot) {
+            self.changes += u64::from(self.live >> slot & 1 != 0 && *kept != *entry);
             *kept = *entry;
             let Named { sole, asids, vmids, extent } = &mut self.named;
             let is_usual = entry.space.world == StreamWorld::El1 && entry.space.stage == Stage::S1;
@@ -146,6 +156,7 @@ impl WalkCache {
                     trace.step(&Step::TableDrop { by: *by, entry: *entry });
                 }
                 self.live &= !(1 << n);
+                self.changes += 1;
             }
         }
         if self.live == 0 {

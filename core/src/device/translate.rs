@@ -132,7 +132,7 @@ impl<const N: usize> Smmu<N> {
         input: u64,
         host: &mut H,
     ) -> Result<Translation, Terminated> {
-        let Self { features, caches, recents, .. } = self;
+        let Self { caches, recents, .. } = self;
         let address = transaction.address.0;
         let Some((recent, known)) = recents.known(place) else {
             return self.translate_anew(transaction, host);
@@ -144,6 +144,35 @@ impl<const N: usize> Smmu<N> {
         if caches.iotlb.overflows() {
             return self.translate_anew(transaction, host);
         }
+        let need = recent.need(Kind::of(transaction));
+        // Where nobody watches, the usual walk needs no more than its descriptors.
+        if !host.watches()
+            && let Some((payload, log2_size)) = usual_walk(caches, known, need, input, host)
+        {
+            let first = align_down(input, log2_size);
+            let slot =
+                caches.iotlb.fill(&mut recent.spaces, &known.space, first, log2_size, payload, host);
+            let hit = Hit { slot: slot.unwrap_or(u32::MAX), log2_size };
+            let answer = caches.iotlb.answer(need.question(address), address, payload, hit);
+            return Ok(translation(answer, address, need));
+        }
+        self.translate_refilled(place, transaction, input, host)
+    }
+
+    /// The same by the walk that leaves nothing out.
+    #[inline(never)]
+    fn translate_refilled<H: Host + ?Sized>(
+        &mut self,
+        place: usize,
+        transaction: &Transaction,
+        input: u64,
+        host: &mut H,
+    ) -> Result<Translation, Terminated> {
+        let Self { features, caches, recents, .. } = self;
+        let address = transaction.address.0;
+        let Some((recent, known)) = recents.known(place) else {
+            return self.translate_anew(transaction, host);
+        };
         let need = recent.need(Kind::of(transaction));
         let demand = Demand {
             access: transaction.access,
@@ -283,6 +312,28 @@ impl<const N: usize> Smmu<N> {
     }
 }
 
+/// The translation of `input` for a known stream, where nothing about the walk is unusual and a leaf like the last one ends
+/// it: its payload and log2 of its size.
+#[inline(always)]
+fn usual_walk<const N: usize, H: Host + ?Sized>(
+    caches: &Caches<N>,
+    known: &Known,
+    need: Need,
+    input: u64,
+    host: &H,
+) -> Option<(Packed, u32)> {
+    let upper = known.is_upper(input);
+    let usual = known.usual(upper)?;
+    let table = match caches.keeps_tables {
+        true => Some(known.last_table(input, caches.tables.changes())?),
+        false => None,
+    };
+    let (word, shift) = usual.leaf(table, input, host);
+    let character = known.usual_character(word, shift, upper)?;
+    let output = usual.output(word, shift)?;
+    character.rights().has(need.rights()).then(|| (character.at(output), shift))
+}
+
 /// Walks for a known stream, and keeps the translation: what it is, and where.
 #[inline(always)]
 fn refill<const N: usize, H: Host + ?Sized>(
@@ -294,10 +345,14 @@ fn refill<const N: usize, H: Host + ?Sized>(
     let upper = known.is_upper(input);
     let (payload, log2_size) = match known.path(upper) {
         Some(path) if known.stream.s2.is_none() => {
+            let granule = path.granule;
             let found = walk.find_leaf_alone(path, &known.space, input)?;
+            if walk.kept.keeps_tables {
+                known.keep_table(upper, input, &found, walk.kept.tables.changes());
+            }
             let alike = known.alike(&found, upper);
             match alike.filter(|character| character.rights().has(walk.demand.required())) {
-                Some(character) => (character.at(found.output), path.granule.level_shift(found.level)),
+                Some(character) => (character.at(found.output), granule.level_shift(found.level)),
                 None => study(walk, known, upper, input, &found)?,
             }
         }

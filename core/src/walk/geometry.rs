@@ -1,6 +1,7 @@
 //! Which addresses a stage accepts, and which descriptor stands for one (§3.4, DDI 0487 §D8.2).
 
-use crate::arch::addr::{Granule, Level, low_mask};
+use crate::arch::addr::{Granule, Level, Pa, low_mask};
+use crate::env::memory::Memory;
 use crate::arch::id::StreamWorld;
 use crate::format::cd::{Cd, Half};
 
@@ -58,7 +59,7 @@ impl Descent {
     /// The address of the descriptor for `input`.
     #[inline]
     pub(crate) const fn location(&self, input: u64) -> u64 {
-        self.table | (input >> self.shift & self.index) << 3
+        self.table | (input >> (self.shift % 64) & self.index) << 3
     }
 
     /// The next table's address, if `word` is a table descriptor of this level.
@@ -87,5 +88,63 @@ impl Descent {
     #[inline]
     pub(crate) const fn shift(&self) -> u32 {
         self.shift
+    }
+}
+
+/// A walk as it usually is: one stage, little-endian tables that forbid nothing, output addresses of 48 bits or fewer.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Usual {
+    start: Descent,
+    /// log2 of the bytes of a page.
+    page: u32,
+    /// The address bits of a table descriptor.
+    tables: u64,
+    /// Bits that no table descriptor has on such a walk: addresses beyond the output size, and limits.
+    unusual: u64,
+}
+
+impl Usual {
+    pub(crate) const fn new(start: Descent, granule: Granule, output_bits: u8) -> Self {
+        let tables = low_mask(48) & !low_mask(granule.shift());
+        // Bits 63 to 59 of a table descriptor forbid.
+        let unusual = tables & !low_mask(output_bits as u32) | 0x1f << 59;
+        Self { start, page: granule.shift(), tables, unusual }
+    }
+
+    /// The leaf of `input`, or whatever stands in its place, and log2 of the bytes that it covers; from the last level's table
+    /// on, if that is known. 0 where the walk is not as usual, or memory aborts.
+    #[inline(never)]
+    pub(crate) fn leaf<M: Memory + ?Sized>(&self, table: Option<u64>, input: u64, memory: &M) -> (u64, u32) {
+        let Descent { stride, .. } = self.start;
+        let full = (1 << (stride % 64)) - 1;
+        let (mut shift, mut table, mut index) = match table {
+            Some(table) => (self.page, table, full),
+            None => (self.start.shift, self.start.table, self.start.index),
+        };
+        loop {
+            let location = table | (input >> (shift % 64) & index) << 3;
+            let Ok(word) = memory.read_u64(Pa(location)) else { return (0, shift) };
+            if word & 0b11 != 0b11 || shift <= self.page {
+                return (word, shift);
+            }
+            if word & self.unusual != 0 {
+                return (0, shift);
+            }
+            table = word & self.tables;
+            shift -= stride;
+            index = full;
+        }
+    }
+
+    /// The output address of a leaf of `2^shift` bytes, unless it is too large.
+    #[inline]
+    pub(crate) const fn output(&self, word: u64, shift: u32) -> Option<u64> {
+        let output = word & self.tables & (u64::MAX << (shift % 64));
+        if output & self.unusual == 0 { Some(output) } else { None }
+    }
+
+    /// The last level's table, of which `location` is a descriptor.
+    pub(crate) const fn table_at(&self, location: u64) -> u64 {
+        location & !low_mask(self.page)
     }
 }

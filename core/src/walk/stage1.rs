@@ -1,6 +1,6 @@
 //! The stage 1 walk (DDI 0487 §D8.2; order of checks §7.3.22).
 
-use super::geometry::{Descent, select};
+use super::geometry::{Descent, Usual, select};
 use super::{Keep, RESTARTS, Updates, Walk, at_input, permission, second_space};
 use crate::arch::addr::{Granule, Ipa, Level, Pa, Stage, align_down, low_mask};
 use crate::arch::attributes::{MemoryType, Shareability};
@@ -24,20 +24,9 @@ pub(crate) struct Found {
     pub(crate) level: Level,
     pub(crate) limits: TableLimits,
     /// Its address as stage 1 knows it.
-    location: u64,
+    pub(crate) location: u64,
     /// Its physical address.
     address: Pa,
-}
-
-impl Found {
-    /// All that decides what the leaf becomes, but for addresses and configuration: its attributes, its level, and what
-    /// tables forbid, where a descriptor has its address.
-    #[inline]
-    pub(crate) fn character(&self) -> u64 {
-        const ADDRESS: u64 = low_mask(48) & !low_mask(12);
-        let Self { word, level, limits, .. } = *self;
-        word & !ADDRESS | (level.number() as u64) << 12 | (limits.bits() as u64) << 14
-    }
 }
 
 impl<H: Memory + Trace + ?Sized, K: Keep> Walk<'_, H, K> {
@@ -304,6 +293,17 @@ pub(crate) struct Path {
 }
 
 impl Path {
+    /// The same, if it is as usual where stage 1 is alone.
+    pub(crate) fn usual(&self) -> Option<Usual> {
+        let usual = !self.wide && self.endian == Endian::Little;
+        usual.then(|| Usual::new(self.start, self.granule, (!self.beyond).count_ones() as u8))
+    }
+
+    /// log2 of the bytes that a descriptor of the first table covers.
+    pub(crate) const fn start_shift(&self) -> u32 {
+        self.start.shift()
+    }
+
     pub(crate) fn new(cd: &Cd, half: &Half, features: &Features) -> Self {
         let granule = half.granule;
         Self {
