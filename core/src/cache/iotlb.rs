@@ -12,7 +12,7 @@ use core::ops::Range;
 use super::packed;
 pub(crate) use super::packed::{Character, Packed};
 pub(crate) use super::spaces::SpaceRefs;
-use super::spaces::{Spaces, Tag, has_asid, key};
+use super::spaces::{SPACES, Spaces, Tag, has_asid, key};
 #[cfg(feature = "alloc")]
 use super::unbounded::{Key, Unbounded};
 use crate::arch::addr::{Granule, Level, Stage, low_mask};
@@ -85,6 +85,7 @@ pub(crate) struct Hit {
 }
 
 /// Where an address is or would be: its set, and what the slots of the set are compared with.
+#[derive(Clone, Copy)]
 struct Place {
     set: usize,
     mark: Mark,
@@ -94,6 +95,14 @@ struct Place {
 const fn folds(sets: u32) -> [u8; 3] {
     let bits = sets.trailing_zeros() as u8 % 32;
     [bits, 2 * bits, if bits < 16 { 4 * bits } else { 63 }]
+}
+
+/// A look-up that has found nothing in a space of its own, and where it has looked last: there a page is missing.
+#[derive(Clone, Copy)]
+pub(crate) struct Gap {
+    place: Place,
+    number: usize,
+    pub(crate) log2_size: u32,
 }
 
 /// Answers that are remembered.
@@ -314,22 +323,38 @@ impl<const N: usize> Iotlb<N> {
         }
     }
 
-    /// An entry that has `address`: one of the space's own before a global one.
+    /// An entry that has `address`: one of the space's own before a global one. If there is none, where it is missing: `None`
+    /// if that is not known.
     #[inline(always)]
-    pub(crate) fn hit(&self, spaces: &SpaceRefs, address: u64) -> Option<Hit> {
-        if let Some(number) = self.spaces.resolve(spaces.own)
-            && let Some(hit) = self.find_among(number, address)
-        {
-            return Some(hit);
+    pub(crate) fn hit(&self, spaces: &SpaceRefs, address: u64) -> Result<Hit, Option<Gap>> {
+        let mut gap = None;
+        if let Some(number) = self.spaces.resolve(spaces.own) {
+            let mut sizes = self.spaces.slot(number).sizes;
+            while sizes != 0 {
+                let log2_size = sizes.trailing_zeros();
+                sizes &= sizes - 1;
+                let place = self.place(number, address, log2_size);
+                if let Some(slot) = self.slot_of(&place) {
+                    return Ok(Hit { slot: slot as u32, log2_size });
+                }
+                gap = Some(Gap { place, number, log2_size });
+            }
         }
-        let global = self.spaces.resolve(spaces.global)?;
-        if self.spaces.slot(global).sizes == 0 { None } else { self.hit_global(global, address) }
+        match self.spaces.resolve(spaces.global) {
+            Some(global) if self.spaces.slot(global).sizes != 0 => {
+                self.find_among(global, address).ok_or(None)
+            }
+            _ => Err(gap),
+        }
     }
 
-    #[cold]
-    #[inline(never)]
-    fn hit_global(&self, number: usize, address: u64) -> Option<Hit> {
-        self.find_among(number, address)
+    /// Keeps what closes a gap: an entry of the space's own, as large as its leaf and as what was looked for last. Nobody
+    /// watches, and all entries are in sets.
+    #[inline(always)]
+    pub(crate) fn close(&mut self, gap: &Gap, input: u64, payload: Packed) -> Option<()> {
+        let Gap { place, number, log2_size } = *gap;
+        let slot = self.room(&place)?;
+        self.settle(slot, &place, number, input, log2_size, payload)
     }
 
     /// The payload in `slot`.
@@ -445,33 +470,45 @@ impl<const N: usize> Iotlb<N> {
             self.announce(number, input, log2_size, payload, trace);
         }
         let place = self.place(number, input, log2_size);
-        let slot = self.victim(&place)?;
+        let slot = self.slot_of(&place).or_else(|| self.room(&place))?;
+        let mark = *self.marks.get(slot)?;
+        if mark != place.mark && self.is_live(mark) && (trace.watches() || !self.is_bounded()) {
+            self.evict(slot, trace);
+        }
+        self.settle(slot, &place, number, input, log2_size, payload)?;
+        Some(slot)
+    }
+
+    /// Puts an entry into `slot`, whatever is there.
+    #[inline(always)]
+    fn settle(
+        &mut self,
+        slot: usize,
+        place: &Place,
+        number: usize,
+        input: u64,
+        log2_size: u32,
+        payload: Packed,
+    ) -> Option<()> {
         self.clock = self.clock.wrapping_add(1);
         *self.stamps.get_mut(slot)? = self.clock;
         *self.pages.get_mut(slot)? = (input >> 12) as u32;
-        let mark = *self.marks.get(slot)?;
-        let was_fractured = self.payloads.get(slot)?.is_fractured();
-        let is_fractured = payload.is_fractured();
-        let is_live = self.is_live(mark);
-        if is_live {
-            if mark != place.mark && (trace.watches() || !self.is_bounded()) {
-                self.evict(slot, trace);
-            }
+        let mark = core::mem::replace(self.marks.get_mut(slot)?, place.mark);
+        let old = core::mem::replace(self.payloads.get_mut(slot)?, payload);
+        if self.is_live(mark) {
             self.forget_answers();
-        }
-        *self.marks.get_mut(slot)? = place.mark;
-        *self.payloads.get_mut(slot)? = payload;
-        if is_live && mark.tag().number() == number && !was_fractured && !is_fractured {
-            self.spaces.exchange(number, input, log2_size);
-            return Some(slot);
-        }
-        if is_live {
-            self.spaces.remove(mark.tag().number(), was_fractured);
+            let fractured = old.is_fractured();
+            if mark.tag().number() == number % SPACES && !fractured && !payload.is_fractured() {
+                self.spaces.exchange(number, input, log2_size);
+                return Some(());
+            }
+            self.spaces.remove(mark.tag().number(), fractured);
         }
         let stage = self.spaces.slot(number).stage();
-        let log2_leaf = if is_fractured { payload.log2_leaf(stage, log2_size) } else { log2_size };
+        let log2_leaf =
+            if payload.is_fractured() { payload.log2_leaf(stage, log2_size) } else { log2_size };
         self.spaces.add(number, input, log2_size, log2_leaf);
-        Some(slot)
+        Some(())
     }
 
     /// An entry comes: watchers are told, and none of the same key is kept outside of the sets.
@@ -504,12 +541,9 @@ impl<const N: usize> Iotlb<N> {
         trace.step(&Step::Evict(old));
     }
 
-    /// The slot of what has the same key, of nothing, or of the set's least recently used.
-    #[inline]
-    fn victim(&self, place: &Place) -> Option<usize> {
-        if let Some(slot) = self.slot_of(place) {
-            return Some(slot);
-        }
+    /// A slot of a set without the entry in question: a free one, or the least recently used.
+    #[inline(always)]
+    fn room(&self, place: &Place) -> Option<usize> {
         // While all slots are live, there is no free one to be looked for.
         if (self.spaces.total() as usize) < self.slots()
             && let Some(slot) = self.free_slot(place.set)

@@ -70,6 +70,12 @@ impl Character {
         self.rights
     }
 
+    /// Whether it belongs to its ASID alone.
+    #[inline]
+    pub(crate) const fn is_own(self) -> bool {
+        GLOBAL.get(self.bits) == 0
+    }
+
     /// The payload of a leaf of stage 1 alone with this character, at `output`.
     #[inline]
     pub(crate) const fn at(self, output: u64) -> Packed {
@@ -106,6 +112,16 @@ impl Packed {
     #[inline]
     pub(super) const fn attributes(self) -> u64 {
         self.bits & (MEMORY.mask() | SH.mask())
+    }
+
+    #[inline]
+    pub(crate) const fn memory(self) -> MemoryType {
+        memory(self.bits)
+    }
+
+    #[inline]
+    pub(crate) const fn sh(self) -> Shareability {
+        sh(self.bits)
     }
 
     /// Whether every ASID finds it.

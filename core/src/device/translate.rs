@@ -8,7 +8,7 @@ use crate::arch::entry::{Entry, Space};
 use crate::arch::fault::{Class, Fault, Place};
 use crate::arch::features::{Features, Version};
 use crate::arch::id::{Asid, Stag};
-use crate::cache::iotlb::{Answer, Hit, Packed, SpaceRefs};
+use crate::cache::iotlb::{Answer, Gap, Hit, Packed, SpaceRefs};
 use crate::env::Host;
 use crate::env::memory::Memory;
 use crate::env::trace::{Step, Trace};
@@ -109,18 +109,62 @@ impl<const N: usize> Smmu<N> {
         if let Some(recent) = self.recents.at(place) {
             let need = recent.need(Kind::of(transaction));
             if let Some(input) = recent.accept(address, need.privileged()) {
-                let Some(hit) = iotlb.hit(&recent.spaces, input) else {
-                    return self.translate_missed(place, transaction, input, host);
-                };
-                if iotlb.payload(hit.slot).is_some_and(|payload| payload.rights().has(need.rights()))
-                    && let Some(payload) = iotlb.take(hit.slot, host)
-                {
-                    let answer = iotlb.answer(need.question(address), address, payload, hit);
-                    return Ok(translation(answer, address, need));
+                match iotlb.hit(&recent.spaces, input) {
+                    Ok(hit) => {
+                        if iotlb.payload(hit.slot).is_some_and(|payload| payload.rights().has(need.rights()))
+                            && let Some(payload) = iotlb.take(hit.slot, host)
+                        {
+                            let answer = iotlb.answer(need.question(address), address, payload, hit);
+                            return Ok(translation(answer, address, need));
+                        }
+                    }
+                    Err(gap) => {
+                        // Where nobody watches, the usual walk needs no more than its descriptors.
+                        if let Some(gap) = gap
+                            && !host.watches()
+                            && let Some(payload) = self.close(place, need, input, &gap, host)
+                        {
+                            let inside = low_mask(gap.log2_size);
+                            return Ok(at(payload, address, inside, need));
+                        }
+                        return self.translate_missed(place, transaction, input, host);
+                    }
                 }
             }
         }
         self.translate_anew(transaction, host)
+    }
+
+    /// Closes a gap by the usual walk to a leaf like the last one; `None`, and nothing has happened, if it is another.
+    #[inline(never)]
+    fn close<H: Host + ?Sized>(
+        &mut self,
+        place: usize,
+        need: Need,
+        input: u64,
+        gap: &Gap,
+        host: &H,
+    ) -> Option<Packed> {
+        let Caches { iotlb, tables, keeps_tables, .. } = &mut self.caches;
+        let (recent, known) = self.recents.known(place)?;
+        if iotlb.is_stale(&recent.spaces) || !iotlb.is_bounded() {
+            return None;
+        }
+        let upper = known.is_upper(input);
+        let usual = known.usual(upper)?;
+        let table = match keeps_tables {
+            true => Some(known.last_table(input, tables.changes())?),
+            false => None,
+        };
+        let (word, shift) = usual.leaf(table, input, host);
+        let character = known.usual_character(word, shift, upper)?;
+        let output = usual.output(word, shift)?;
+        if shift != gap.log2_size || !character.is_own() || !character.rights().has(need.rights()) {
+            return None;
+        }
+        let payload = character.at(output);
+        iotlb.close(gap, input & (u64::MAX << (shift % 64)), payload)?;
+        Some(payload)
     }
 
     /// A miss of such a stream, which may use `input`.
@@ -133,7 +177,6 @@ impl<const N: usize> Smmu<N> {
         host: &mut H,
     ) -> Result<Translation, Terminated> {
         let Self { caches, recents, .. } = self;
-        let address = transaction.address.0;
         let Some((recent, known)) = recents.known(place) else {
             return self.translate_anew(transaction, host);
         };
@@ -143,18 +186,6 @@ impl<const N: usize> Smmu<N> {
         }
         if caches.iotlb.overflows() {
             return self.translate_anew(transaction, host);
-        }
-        let need = recent.need(Kind::of(transaction));
-        // Where nobody watches, the usual walk needs no more than its descriptors.
-        if !host.watches()
-            && let Some((payload, log2_size)) = usual_walk(caches, known, need, input, host)
-        {
-            let first = align_down(input, log2_size);
-            let slot =
-                caches.iotlb.fill(&mut recent.spaces, &known.space, first, log2_size, payload, host);
-            let hit = Hit { slot: slot.unwrap_or(u32::MAX), log2_size };
-            let answer = caches.iotlb.answer(need.question(address), address, payload, hit);
-            return Ok(translation(answer, address, need));
         }
         self.translate_refilled(place, transaction, input, host)
     }
@@ -312,28 +343,6 @@ impl<const N: usize> Smmu<N> {
     }
 }
 
-/// The translation of `input` for a known stream, where nothing about the walk is unusual and a leaf like the last one ends
-/// it: its payload and log2 of its size.
-#[inline(always)]
-fn usual_walk<const N: usize, H: Host + ?Sized>(
-    caches: &Caches<N>,
-    known: &Known,
-    need: Need,
-    input: u64,
-    host: &H,
-) -> Option<(Packed, u32)> {
-    let upper = known.is_upper(input);
-    let usual = known.usual(upper)?;
-    let table = match caches.keeps_tables {
-        true => Some(known.last_table(input, caches.tables.changes())?),
-        false => None,
-    };
-    let (word, shift) = usual.leaf(table, input, host);
-    let character = known.usual_character(word, shift, upper)?;
-    let output = usual.output(word, shift)?;
-    character.rights().has(need.rights()).then(|| (character.at(output), shift))
-}
-
 /// Walks for a known stream, and keeps the translation: what it is, and where.
 #[inline(always)]
 fn refill<const N: usize, H: Host + ?Sized>(
@@ -382,7 +391,20 @@ fn study<const N: usize, H: Host + ?Sized>(
     Ok((Packed::new(&entry), entry.log2_size.into()))
 }
 
-/// Where an access goes that an entry allows.
+/// Where an access goes that an entry of `inside` + 1 bytes allows.
+#[inline(always)]
+fn at(payload: Packed, address: u64, inside: u64, need: Need) -> Translation {
+    let offset = address & inside;
+    let attributes = Attributes {
+        memory: payload.memory(),
+        sh: payload.sh(),
+        privileged: need.privileged(),
+        instruction: need.instruction(),
+    };
+    Translation { pa: Pa(payload.output() | offset), span: inside - offset + 1, attributes }
+}
+
+/// Where an access goes that was answered.
 #[inline(always)]
 fn translation(answer: Answer, address: u64, need: Need) -> Translation {
     let attributes = Attributes {
