@@ -9,7 +9,6 @@ mod invalidate;
 
 use core::ops::Range;
 
-use super::packed;
 pub(crate) use super::packed::{Character, Packed};
 pub(crate) use super::spaces::SpaceRefs;
 use super::spaces::{SPACES, Spaces, Tag, has_asid, key};
@@ -113,20 +112,43 @@ const FRONT: usize = 256;
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Answer {
     question: u64,
-    /// Where the page is, and below that the memory attributes.
-    output: u64,
+    /// From an address of the page to where it goes; wraps.
+    distance: u64,
     /// Current until any entry is dropped or replaced.
     epoch: u32,
-    /// The entry's slot, and below it log2 of its size.
-    hit: u32,
+    slot: u32,
+    pub(crate) memory: MemoryType,
+    pub(crate) sh: Shareability,
+    /// log2 of the entry's bytes.
+    log2_size: u8,
 }
-
-/// Bits of an answer's size; slots that find no room above it are not remembered.
-const SIZE_BITS: u32 = 6;
 
 impl Answer {
     /// Answers a question that nobody asks: every access needs something.
-    const NONE: Self = Self { question: 0, output: 0, epoch: 0, hit: 0 };
+    const NONE: Self = Self {
+        question: 0,
+        distance: 0,
+        epoch: 0,
+        slot: 0,
+        memory: MemoryType::DEVICE_NGNRNE,
+        sh: Shareability::NonShareable,
+        log2_size: 12,
+    };
+
+    /// What an entry says about `address`, to the question that is asked about its page.
+    #[inline(always)]
+    pub(crate) const fn of(question: u64, address: u64, payload: Packed, hit: Hit) -> Self {
+        let first = address & !low_mask(hit.log2_size % 64);
+        Self {
+            question,
+            distance: payload.output().wrapping_sub(first),
+            epoch: 0,
+            slot: hit.slot,
+            memory: payload.memory(),
+            sh: payload.sh(),
+            log2_size: hit.log2_size as u8,
+        }
+    }
 
     /// The one place of a question: neighbouring pages are spread evenly.
     #[inline]
@@ -135,32 +157,17 @@ impl Answer {
         (spread >> (64 - FRONT.trailing_zeros())) as usize % FRONT
     }
 
-    #[inline]
-    const fn slot(self) -> usize {
-        (self.hit >> SIZE_BITS) as usize
-    }
-
     /// The output address of an address of the page.
     #[inline]
     pub(crate) const fn output(self, address: u64) -> u64 {
-        self.output & !low_mask(12) | address & low_mask(12)
+        address.wrapping_add(self.distance)
     }
 
     /// Bytes from `address` to the entry's end.
     #[inline]
     pub(crate) const fn span(self, address: u64) -> u64 {
-        let inside = low_mask(self.hit & 0x3f);
+        let inside = low_mask(self.log2_size as u32 % 64);
         inside - (address & inside) + 1
-    }
-
-    #[inline]
-    pub(crate) const fn memory(self) -> MemoryType {
-        packed::memory(self.output)
-    }
-
-    #[inline]
-    pub(crate) const fn sh(self) -> Shareability {
-        packed::sh(self.output)
     }
 }
 
@@ -285,33 +292,21 @@ impl<const N: usize> Iotlb<N> {
         if answer.question != question || answer.epoch != self.epoch {
             return None;
         }
-        *self.stamps.get_mut(answer.slot())? = self.clock.wrapping_add(1);
-        self.clock = self.clock.wrapping_add(1);
+        self.used(answer.slot);
         if trace.wants_entries()
-            && let Some(entry) = self.entry(answer.slot())
+            && let Some(entry) = self.entry(answer.slot as usize)
         {
             trace.step(&Step::Hit(entry));
         }
         Some(answer)
     }
 
-    /// What an entry answers about `address`, for the question that is asked about its page: it is remembered.
+    /// Remembers an answer.
     #[inline]
-    pub(crate) fn answer(&mut self, question: u64, address: u64, payload: Packed, hit: Hit) -> Answer {
-        let Hit { slot, log2_size } = hit;
-        let page = payload.output() | address & low_mask(log2_size) & !low_mask(12);
-        let answer = Answer {
-            question,
-            output: page | payload.attributes(),
-            epoch: self.epoch,
-            hit: slot << SIZE_BITS | log2_size,
-        };
-        if slot >> (u32::BITS - SIZE_BITS) == 0
-            && let Some(place) = self.front.get_mut(Answer::place(question))
-        {
-            *place = answer;
+    pub(crate) fn remember(&mut self, answer: Answer) {
+        if let Some(place) = self.front.get_mut(Answer::place(answer.question)) {
+            *place = Answer { epoch: self.epoch, ..answer };
         }
-        answer
     }
 
     /// Answers to earlier questions are of no use any more.
@@ -505,8 +500,7 @@ impl<const N: usize> Iotlb<N> {
             self.spaces.remove(mark.tag().number(), fractured);
         }
         let stage = self.spaces.slot(number).stage();
-        let log2_leaf =
-            if payload.is_fractured() { payload.log2_leaf(stage, log2_size) } else { log2_size };
+        let log2_leaf = if payload.is_fractured() { payload.log2_leaf(stage, log2_size) } else { log2_size };
         self.spaces.add(number, input, log2_size, log2_leaf);
         Some(())
     }

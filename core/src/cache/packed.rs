@@ -108,12 +108,6 @@ impl Packed {
         Rights(ANSWER_RIGHTS.get(self.answer) as u8)
     }
 
-    /// Memory type and shareability, for [`memory`] and [`sh`].
-    #[inline]
-    pub(super) const fn attributes(self) -> u64 {
-        self.bits & (MEMORY.mask() | SH.mask())
-    }
-
     #[inline]
     pub(crate) const fn memory(self) -> MemoryType {
         memory(self.bits)
@@ -168,12 +162,12 @@ impl Packed {
 }
 
 #[inline]
-pub(super) const fn memory(bits: u64) -> MemoryType {
+const fn memory(bits: u64) -> MemoryType {
     MemoryType::from_canonical(MEMORY.get(bits) as u8)
 }
 
 #[inline]
-pub(super) const fn sh(bits: u64) -> Shareability {
+const fn sh(bits: u64) -> Shareability {
     match SH.get(bits) {
         0 => Shareability::NonShareable,
         1 => Shareability::Outer,

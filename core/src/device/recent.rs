@@ -14,8 +14,8 @@ use crate::cache::iotlb::{Character, Packed, SpaceRefs};
 use crate::format::cd::{Cd, Half};
 use crate::format::descriptor::field;
 use crate::format::ste::{Overrides, Stream};
-use crate::walk::permission::{Access, Demand};
 use crate::walk::geometry::Usual;
+use crate::walk::permission::{Access, Demand};
 use crate::walk::{Found, Path};
 
 const SLOTS: usize = 16;

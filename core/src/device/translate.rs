@@ -114,7 +114,8 @@ impl<const N: usize> Smmu<N> {
                         if iotlb.payload(hit.slot).is_some_and(|payload| payload.rights().has(need.rights()))
                             && let Some(payload) = iotlb.take(hit.slot, host)
                         {
-                            let answer = iotlb.answer(need.question(address), address, payload, hit);
+                            let answer = Answer::of(need.question(address), address, payload, hit);
+                            iotlb.remember(answer);
                             return Ok(translation(answer, address, need));
                         }
                     }
@@ -124,8 +125,8 @@ impl<const N: usize> Smmu<N> {
                             && !host.watches()
                             && let Some(payload) = self.close(place, need, input, &gap, host)
                         {
-                            let inside = low_mask(gap.log2_size);
-                            return Ok(at(payload, address, inside, need));
+                            let hit = Hit { slot: 0, log2_size: gap.log2_size };
+                            return Ok(translation(Answer::of(0, address, payload, hit), address, need));
                         }
                         return self.translate_missed(place, transaction, input, host);
                     }
@@ -214,8 +215,7 @@ impl<const N: usize> Smmu<N> {
         let mut walk = Walk { features, host, kept: caches, demand };
         match refill(&mut walk, known, &mut recent.spaces, input) {
             Ok((payload, hit)) => {
-                let answer = caches.iotlb.answer(need.question(address), address, payload, hit);
-                Ok(translation(answer, address, need))
+                Ok(translation(Answer::of(need.question(address), address, payload, hit), address, need))
             }
             Err(fault) => {
                 let rule = rule(&fault, &known.stream, Some(&known.cd));
@@ -391,25 +391,12 @@ fn study<const N: usize, H: Host + ?Sized>(
     Ok((Packed::new(&entry), entry.log2_size.into()))
 }
 
-/// Where an access goes that an entry of `inside` + 1 bytes allows.
-#[inline(always)]
-fn at(payload: Packed, address: u64, inside: u64, need: Need) -> Translation {
-    let offset = address & inside;
-    let attributes = Attributes {
-        memory: payload.memory(),
-        sh: payload.sh(),
-        privileged: need.privileged(),
-        instruction: need.instruction(),
-    };
-    Translation { pa: Pa(payload.output() | offset), span: inside - offset + 1, attributes }
-}
-
 /// Where an access goes that was answered.
 #[inline(always)]
 fn translation(answer: Answer, address: u64, need: Need) -> Translation {
     let attributes = Attributes {
-        memory: answer.memory(),
-        sh: answer.sh(),
+        memory: answer.memory,
+        sh: answer.sh,
         privileged: need.privileged(),
         instruction: need.instruction(),
     };

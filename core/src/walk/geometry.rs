@@ -1,8 +1,8 @@
 //! Which addresses a stage accepts, and which descriptor stands for one (§3.4, DDI 0487 §D8.2).
 
 use crate::arch::addr::{Granule, Level, Pa, low_mask};
-use crate::env::memory::Memory;
 use crate::arch::id::StreamWorld;
+use crate::env::memory::Memory;
 use crate::format::cd::{Cd, Half};
 
 /// The half of the address space that `address` selects, with the address sign-extended where its top byte is ignored;
