@@ -1,6 +1,6 @@
 # Short names for the steps of .ci/run, which holds the commands.
 .DEFAULT_GOAL := help
-.PHONY: help demo page test format setup fmt lint doc unit guest bare proof wasm fuzz web
+.PHONY: help demo page test format setup fmt lint doc unit guest bare proof target wasm fuzz web
 
 help: ## what there is to make
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -26,8 +26,9 @@ unit: ## the model's own tests and examples
 guest: ## what a guest sees, transcripts included
 bare: ## the model for four targets without std
 proof: ## no panic and no allocation can be reached: shown by the linker
+target: ## the model on machines without an operating system, in emulators
 wasm: ## the border to JavaScript, on wasm32
 fuzz: ## replay the fuzz targets' seeds
 web: ## the page's build, types, unit tests and tests in Chromium
-setup fmt lint doc unit guest bare proof wasm fuzz web:
+setup fmt lint doc unit guest bare proof target wasm fuzz web:
 	@.ci/run $@
