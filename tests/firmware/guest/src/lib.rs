@@ -27,9 +27,9 @@ pub mod ste {
         [1 | 0b101 << 1 | context, SHCFG_INCOMING, 0, 0, 0, 0, 0, 0]
     }
 
-    /// Stage 2 fields: 48 bits of input, 4 KiB granule, start level 0, output of 48 bits, faults recorded.
+    /// Stage 2 fields: 44 bits of input, 4 KiB granule, start level 0, output of 44 bits, faults recorded.
     const fn stage2_fields(vmid: u16, table: u64) -> [u64; 2] {
-        let (t0sz, sl0, granule, ps) = (16, 0b10, 0b00, 0b101);
+        let (t0sz, sl0, granule, ps) = (20, 0b10, 0b00, 0b100);
         let (aa64, record) = (1 << 51, 1 << 58);
         [vmid as u64 | t0sz << 32 | sl0 << 38 | granule << 46 | ps << 48 | aa64 | record, table]
     }
@@ -40,11 +40,16 @@ pub mod ste {
         [1 | 0b110 << 1, SHCFG_INCOMING, d2, d3, 0, 0, 0, 0]
     }
 
-    /// `Config` = 0b111: both stages; two levels of CDs at `context` (an IPA) for `2^log2_cds` substreams, `S1Fmt` = 0b01.
-    pub const fn nested(context: u64, log2_cds: u8, vmid: u16, table: u64) -> [u64; 8] {
+    /// `Config` = 0b111: both stages, one CD at `context`, which is an IPA.
+    pub const fn nested(context: u64, vmid: u16, table: u64) -> [u64; 8] {
         let [d2, d3] = stage2_fields(vmid, table);
-        let d0 = 1 | 0b111 << 1 | 0b01 << 4 | context | (log2_cds as u64) << 59;
-        [d0, SHCFG_INCOMING, d2, d3, 0, 0, 0, 0]
+        [1 | 0b111 << 1 | context, SHCFG_INCOMING, d2, d3, 0, 0, 0, 0]
+    }
+
+    /// The same for `2^log2_cds` substreams, their CDs in a table of two levels, `S1Fmt` = 0b01.
+    pub const fn nested_substreams(context: u64, log2_cds: u8, vmid: u16, table: u64) -> [u64; 8] {
+        let [d0, d1, d2, d3, ..] = nested(context, vmid, table);
+        [d0 | 0b01 << 4 | (log2_cds as u64) << 59, d1, d2, d3, 0, 0, 0, 0]
     }
 }
 

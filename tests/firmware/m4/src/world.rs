@@ -137,7 +137,7 @@ fn tables(ram: &mut Ram) {
     let stream = |sid: u32| STREAM_TABLE + u64::from(sid) * 64;
     ram.set(stream(S1), &ste::stage1(CD));
     ram.set(stream(S2), &ste::stage2(VMID, STAGE2[0]));
-    ram.set(stream(NESTED), &ste::nested(L1CD, 6, VMID, STAGE2[0]));
+    ram.set(stream(NESTED), &ste::nested_substreams(L1CD, 6, VMID, STAGE2[0]));
     ram.set(L1CD, &[l1cd(CDS)]);
 
     // 48 bits of input and of output.
