@@ -1,9 +1,9 @@
 # Short names for the steps of .ci/run, which holds the commands.
 .DEFAULT_GOAL := help
-.PHONY: help demo page test format setup fmt lint doc unit guest bare proof target wasm fuzz web
+.PHONY: help demo page test format setup fmt lint doc unit guest bare proof target big-endian wasm fuzz web miri coverage
 
 help: ## what there is to make
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: ## the main job as a table, then the page on http://127.0.0.1:4173
 	@.ci/run demo
@@ -27,8 +27,11 @@ guest: ## what a guest sees, transcripts included
 bare: ## the model for four targets without std
 proof: ## no panic and no allocation can be reached: shown by the linker
 target: ## the model on machines without an operating system, in emulators
+big-endian: ## the model's own tests and every transcript on s390x
+miri: ## the model's own tests in Miri, both byte orders; needs nightly
+coverage: ## lines of the model that tests and fuzzing run, and a list of those that neither does
 wasm: ## the border to JavaScript, on wasm32
 fuzz: ## replay the fuzz targets' seeds
 web: ## the page's build, types, unit tests and tests in Chromium
-setup fmt lint doc unit guest bare proof target wasm fuzz web:
+setup fmt lint doc unit guest bare proof target big-endian wasm fuzz web miri coverage:
 	@.ci/run $@
