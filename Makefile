@@ -16,7 +16,7 @@ test: ## everything: format, lints, documentation, tests, bare metal, wasm, page
 
 format: ## rewrite the sources as rustfmt wants them
 	@cargo fmt --all
-	@cd fuzz && cargo fmt
+	@for folder in fuzz tests/linkproof tests/firmware tests/emulator; do (cd $$folder && cargo fmt); done
 
 setup: ## install what this machine lacks
 fmt: ## is everything formatted
