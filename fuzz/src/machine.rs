@@ -208,7 +208,7 @@ impl Machine {
         }
         self.ring();
         assert_eq!(
-            self.get(reg::CMDQ_CONS),
+            self.get(reg::CMDQ_CONS) & ((2 << LOG2_COMMANDS) - 1), // without ERR, which stays
             self.produced,
             "legal commands were not executed: {commands:x?}"
         );
@@ -267,6 +267,14 @@ impl Machine {
             assert!(span >= 1 && pa.0.checked_add(span - 1).is_some(), "{transaction:x?}: {answer:x?}");
         }
         answer
+    }
+
+    /// A translation request by ATS: the physical address, if it was granted.
+    pub fn request(&mut self, transaction: &Transaction) -> Option<u64> {
+        let granted = self.call(TRANSLATION_ACCESSES, TRANSLATION_STEPS, |smmu, env| {
+            smmu.translation_request(transaction, env)
+        });
+        granted.ok().and_then(|grant| grant.address)
     }
 
     /// Goes on with a transaction that software has released, and holds it against the walk.

@@ -6,8 +6,7 @@ use core::ops::Range;
 use smmuv3::{Abort, Memory, Pa};
 use smmuv3_tests::bits::Words;
 
-/// What is restored at once. Small, since a guest's writes are.
-const CHUNK: usize = 1 << CHUNK_SHIFT;
+/// log2 of what is restored at once. Small, since a guest's writes are.
 const CHUNK_SHIFT: u32 = 9;
 
 /// Memory from address 0 up; beyond its end everything aborts.

@@ -296,7 +296,7 @@ impl Builder {
                 let first = if run { index & !15 } else { index };
                 let output = match (number, node.level) {
                     (tree::STAGE_2, 3) if n == 3 && index < VM_PAGES => frames[index as usize][0],
-                    _ => tree.output(number, first as u16 ^ (5 * n as u16 & 0xf), node.level, run.into()),
+                    _ => tree.output(number, first as u16 ^ (5 * n as u16) & 0xf, node.level, run.into()),
                 };
                 let attributes = attributes.with(descriptor::CONTIGUOUS, run.into());
                 let output = output + ((index - first) << tree.grain.level_shift(node.level));
