@@ -21,6 +21,8 @@ pub struct Ram {
     allowance: Cell<u32>,
     /// Descriptors updated since somebody asked.
     updates: u32,
+    /// Nothing answers any more: what is still translated then was remembered.
+    pub is_unplugged: bool,
 }
 
 impl Ram {
@@ -29,7 +31,7 @@ impl Ram {
     /// single truth.
     pub fn new(bytes: usize, lent: Range<u64>) -> Self {
         let dirty = vec![0; (bytes >> CHUNK_SHIFT).div_ceil(64)];
-        Self { bytes: vec![0; bytes], dirty, lent, allowance: Cell::new(0), updates: 0 }
+        Self { bytes: vec![0; bytes], dirty, lent, allowance: Cell::new(0), updates: 0, is_unplugged: false }
     }
 
     /// What is in memory now is what [`Ram::restore`] goes back to.
@@ -48,6 +50,7 @@ impl Ram {
             }
         }
         self.updates = 0;
+        self.is_unplugged = false;
     }
 
     /// Allows the device so many accesses from now on: a further one is unbounded work.
@@ -115,7 +118,7 @@ impl Ram {
         );
         let start = usize::try_from(pa.0).map_err(|_| Abort)?;
         let end = start.checked_add(length).ok_or(Abort)?;
-        if end > self.bytes.len() { Err(Abort) } else { Ok(start) }
+        if end > self.bytes.len() || self.is_unplugged { Err(Abort) } else { Ok(start) }
     }
 }
 
