@@ -345,7 +345,7 @@ impl Guest<'_> {
         }
         if matches!(tree.owner, Owner::Stage2 { .. }) && stale.base == 0 {
             // CDs were read through what has changed; a TLBI does not reach them.
-            all.extend(VM_STREAMS.map(|sid| commands::cfgi_cd_all(sid)));
+            all.extend(VM_STREAMS.map(commands::cfgi_cd_all));
         }
         self.machine.issue(&all);
         self.resume();
@@ -553,7 +553,7 @@ const fn is_own_memory(node: usize, index: u64) -> bool {
 }
 
 /// The tree that a stream's addresses mostly belong to.
-fn tree_of(sid: u8, flags: u8) -> usize {
+pub(crate) fn tree_of(sid: u8, flags: u8) -> usize {
     let upper = flags & 0x40 != 0;
     match sid {
         1 | 3 | 10 if upper => tree::UPPER,
@@ -570,7 +570,7 @@ fn tree_of(sid: u8, flags: u8) -> usize {
 }
 
 /// A table and one of its entries: the first 31 and the last.
-fn place(tree: &Tree, node: u8, index: u8) -> (usize, u64) {
+pub(crate) fn place(tree: &Tree, node: u8, index: u8) -> (usize, u64) {
     let node = usize::from(node) % tree.nodes.len();
     let index = u64::from(index % 32);
     let last = tree.nodes[node].entries - 1;

@@ -19,6 +19,8 @@ pub struct Watch {
     pub ste: Option<u64>,
     /// The last event record that was written.
     pub recorded: Option<[u64; 4]>,
+    /// Messages that were written.
+    pub messages: u32,
     /// Entries that had to make room for others, since the last reset.
     pub evicted: u32,
 }
@@ -34,6 +36,7 @@ impl Watch {
             fetched: None,
             ste: None,
             recorded: None,
+            messages: 0,
             evicted: 0,
         }
     }
@@ -45,6 +48,7 @@ impl Watch {
         self.fetched = None;
         self.ste = None;
         self.recorded = None;
+        self.messages = 0;
     }
 }
 
@@ -61,6 +65,7 @@ impl Trace for Watch {
             }
             Step::Event(record) => self.recorded = event::check(record),
             Step::Ste { address, .. } => self.ste = Some(address.0),
+            Step::Msi { .. } => self.messages += 1,
             Step::Evict(_) => self.evicted += 1,
             _ => {}
         }
