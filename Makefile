@@ -1,9 +1,10 @@
 # Short names for the steps of .ci/run, which holds the commands.
 .DEFAULT_GOAL := help
-.PHONY: help demo page test format setup fmt lint doc unit guest bare wasm fuzz web
+.PHONY: help demo page test format setup fmt lint doc unit guest bare wasm fuzz-seeds web \
+	fuzz fuzz-asan fuzz-minimise fuzz-planted
 
 help: ## what there is to make
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: ## the main job as a table, then the page on http://127.0.0.1:4173
 	@.ci/run demo
@@ -26,7 +27,22 @@ unit: ## the model's own tests and examples
 guest: ## what a guest sees, transcripts included
 bare: ## the model for four targets without std
 wasm: ## the border to JavaScript, on wasm32
-fuzz: ## replay the fuzz targets' seeds
+fuzz-seeds: ## replay the fuzz targets' seeds and corpora
 web: ## the page's build, types, unit tests and tests in Chromium
-setup fmt lint doc unit guest bare wasm fuzz web:
+setup fmt lint doc unit guest bare wasm web:
 	@.ci/run $@
+
+fuzz-seeds:
+	@.ci/run fuzz
+
+fuzz: ## fuzz every target for FUZZ_SECONDS (30): executions, coverage, findings
+	@.ci/run fuzz_run
+
+fuzz-asan: ## the same under AddressSanitizer, with a nightly toolchain
+	@.ci/run fuzz_asan
+
+fuzz-minimise: ## what fuzzing has added to the corpora, minimised and packed
+	@.ci/run fuzz_minimise
+
+fuzz-planted: ## are ten planted bugs found, within two minutes each
+	@.ci/run fuzz_planted

@@ -10,6 +10,7 @@
 //! * [`world`]: a machine that is set up; [`memory`]: its memory; [`machine`]: its device, and what holds for every call.
 //! * [`kept`]: what may be remembered; [`event`]: records, read back; [`watch`]: every step, held against what it says.
 
+pub mod corpus;
 pub mod event;
 pub mod input;
 pub mod kept;
