@@ -1,7 +1,7 @@
 # Short names for the steps of .ci/run, which holds the commands.
 .DEFAULT_GOAL := help
-.PHONY: help demo page test format setup fmt lint doc unit guest bare wasm fuzz-seeds web \
-	fuzz fuzz-asan fuzz-minimise fuzz-planted
+.PHONY: help demo page test format bench bench-count bench-wasm setup fmt lint doc unit guest bare wasm web \
+	fuzz fuzz-seeds fuzz-asan fuzz-minimise fuzz-planted
 
 help: ## what there is to make
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -15,25 +15,14 @@ page: ## build the page into web/dist
 test: ## everything: format, lints, documentation, tests, bare metal, wasm, page
 	@.ci/run all
 
-format: ## rewrite the sources as rustfmt wants them
-	@cargo fmt --all
-	@cd fuzz && cargo fmt
+bench: ## times beside a straight IOTLB, and curves in target/bench.svg
+	@.ci/run bench
 
-setup: ## install what this machine lacks
-fmt: ## is everything formatted
-lint: ## clippy for every set of features
-doc: ## documentation, with its warnings as errors
-unit: ## the model's own tests and examples
-guest: ## what a guest sees, transcripts included
-bare: ## the model for four targets without std
-wasm: ## the border to JavaScript, on wasm32
-fuzz-seeds: ## replay the fuzz targets' seeds and corpora
-web: ## the page's build, types, unit tests and tests in Chromium
-setup fmt lint doc unit guest bare wasm web:
-	@.ci/run $@
+bench-wasm: ## the same in Node and in Chromium, beside native
+	@.ci/run bench_wasm
 
-fuzz-seeds:
-	@.ci/run fuzz
+bench-count: ## instructions an operation, beside limits, peer, and what is committed; UPDATE=1 rewrites the latter
+	@.ci/run bench_count
 
 fuzz: ## fuzz every target for FUZZ_SECONDS (30): executions, coverage, findings
 	@.ci/run fuzz_run
@@ -46,3 +35,22 @@ fuzz-minimise: ## what fuzzing has added to the corpora, minimised and packed
 
 fuzz-planted: ## are ten planted bugs found, within two minutes each
 	@.ci/run fuzz_planted
+
+fuzz-seeds: ## replay the fuzz targets' seeds and corpora
+	@.ci/run fuzz
+
+format: ## rewrite the sources as rustfmt wants them
+	@cargo fmt --all
+	@cd fuzz && cargo fmt
+
+setup: ## install what this machine lacks
+fmt: ## is everything formatted
+lint: ## clippy for every set of features
+doc: ## documentation, with its warnings as errors
+unit: ## the model's own tests and examples
+guest: ## what a guest sees, transcripts included
+bare: ## the model for four targets without std
+wasm: ## the border to JavaScript, on wasm32
+web: ## the page's build, types, unit tests and tests in Chromium
+setup fmt lint doc unit guest bare wasm web:
+	@.ci/run $@

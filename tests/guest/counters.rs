@@ -25,6 +25,8 @@ pub struct Counters {
     pub descriptors: u64,
     /// Event records that were written.
     pub events: u64,
+    /// Nobody asks which entries go: `excess` is not counted.
+    pub asks_no_entries: bool,
 }
 
 impl Trace for Counters {
@@ -44,5 +46,9 @@ impl Trace for Counters {
             Step::Event(_) => self.events += 1,
             _ => {}
         }
+    }
+
+    fn wants_entries(&self) -> bool {
+        !self.asks_no_entries
     }
 }

@@ -13,6 +13,7 @@ pub mod counters;
 pub mod device;
 pub mod driver;
 mod edits;
+pub mod figures;
 pub mod kept;
 pub mod kept_nested;
 pub mod machine;
@@ -26,6 +27,7 @@ pub mod scenario_nested;
 pub mod stages;
 pub mod tables;
 pub mod transcript;
+pub mod twins;
 pub mod unmap;
 pub mod watch;
 

@@ -57,6 +57,10 @@ impl Trace for Both<'_> {
         }
     }
 
+    fn wants_entries(&self) -> bool {
+        self.counters.wants_entries()
+    }
+
     fn invalidate_atc(&mut self, invalidation: &AtcInvalidation) -> AtcCompletion {
         self.watch.invalidations.push(*invalidation);
         if self.watch.atc_is_silent { AtcCompletion::TimedOut } else { AtcCompletion::Done }

@@ -342,26 +342,29 @@ fn queues_do_not_know_of_each_others_errors() {
 /// A SYNC waits for its own queue alone, and so hears of its own queue's ATCs alone.
 #[test]
 fn a_sync_belongs_to_its_queue() {
-    let mut machine = machine();
-    enable(&mut machine, 0, 3);
-    enable(&mut machine, 1, 3);
-    machine.driver.watch.atc_is_silent = true;
-    submit(&mut machine, 0, &[atc_inv(7, None, 0, 52)]);
-    submit(&mut machine, 1, &[sync()]);
-    assert_eq!((cons(&machine, 0), cons(&machine, 1)), (EN | 1, EN | 1));
-    machine.run(cfgi_all());
-    machine.driver.write_record(memory(0) + 16, &sync());
-    machine.driver.write32(interface(0) + PROD, EN | 2);
-    assert_eq!(cons(&machine, 0), EN | ERR | ATC_INV_SYNC | 1);
-    machine.driver.write32(interface(0) + PROD, EN | ERR | 2);
-    assert_eq!(cons(&machine, 0) & !ATC_INV_SYNC, EN | ERR | 2, "it runs again");
-    machine.driver.put(atc_inv(7, None, 0, 52));
-    assert_eq!(machine.driver.ring(), Ok(()));
-    machine.driver.write_record(memory(1) + 16, &sync());
-    machine.driver.write32(interface(1) + PROD, EN | 2);
-    assert_eq!(cons(&machine, 1), EN | 2);
-    machine.driver.put(sync());
-    assert!(machine.driver.ring().is_err(), "CMDQ hears of its own");
+    for asks_no_entries in [false, true] {
+        let mut machine = machine();
+        machine.driver.counters.asks_no_entries = asks_no_entries;
+        enable(&mut machine, 0, 3);
+        enable(&mut machine, 1, 3);
+        machine.driver.watch.atc_is_silent = true;
+        submit(&mut machine, 0, &[atc_inv(7, None, 0, 52)]);
+        submit(&mut machine, 1, &[sync()]);
+        assert_eq!((cons(&machine, 0), cons(&machine, 1)), (EN | 1, EN | 1));
+        machine.run(cfgi_all());
+        machine.driver.write_record(memory(0) + 16, &sync());
+        machine.driver.write32(interface(0) + PROD, EN | 2);
+        assert_eq!(cons(&machine, 0), EN | ERR | ATC_INV_SYNC | 1);
+        machine.driver.write32(interface(0) + PROD, EN | ERR | 2);
+        assert_eq!(cons(&machine, 0) & !ATC_INV_SYNC, EN | ERR | 2, "it runs again");
+        machine.driver.put(atc_inv(7, None, 0, 52));
+        assert_eq!(machine.driver.ring(), Ok(()));
+        machine.driver.write_record(memory(1) + 16, &sync());
+        machine.driver.write32(interface(1) + PROD, EN | 2);
+        assert_eq!(cons(&machine, 1), EN | 2);
+        machine.driver.put(sync());
+        assert!(machine.driver.ring().is_err(), "CMDQ hears of its own");
+    }
 }
 
 #[test]

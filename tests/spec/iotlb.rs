@@ -380,3 +380,25 @@ fn dma_moves_bytes_through_scattered_pages() {
     let word = machine.driver.ram.word(frames[1]);
     assert_eq!(word.map(u64::to_le_bytes).as_ref().map(|bytes| &bytes[..]), Some(&sent[0x800..0x808]));
 }
+
+/// Spaces come and go under few numbers: once one is empty, no command may take another for it.
+#[test]
+fn a_space_that_is_empty_leaves_no_name_behind() {
+    for asks_no_entries in [false, true] {
+        for empty_by in [nh_va(0x1000, Hint::NONE), commands::tlbi_nh_asid(VMID, ASID)] {
+            let mut machine = Machine::usual();
+            machine.driver.counters.asks_no_entries = asks_no_entries;
+            machine.cache_and_unmap(&[0x1000], 12);
+            machine.run(empty_by);
+            assert!(!machine.is_cached(0x1000));
+            let other = machine.cd.with(cd::ASID, u64::from(ASID) + 1);
+            machine.set_cd(other);
+            machine.cache_and_unmap(&[0x1000], 12);
+            machine.run(nh_va(0x1000, Hint::NONE));
+            machine.run(commands::tlbi_nh_asid(VMID, ASID));
+            assert!(machine.is_cached(0x1000), "the other ASID's");
+            machine.run(commands::tlbi_nh_va(VMID, ASID + 1, 0x1000, Leaf::Only, Hint::NONE));
+            assert!(!machine.is_cached(0x1000));
+        }
+    }
+}

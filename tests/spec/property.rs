@@ -13,6 +13,7 @@ use smmuv3_tests::commands::{field, opcode, plain};
 use smmuv3_tests::oracle::Access;
 use smmuv3_tests::scenario::{Action, Extent, Half, Place, Plan, STREAMS_PER_SPACE, World};
 use smmuv3_tests::tables::{Grain, cd, descriptor};
+use smmuv3_tests::twins::same;
 
 const GUESTS: u64 = 700;
 const ACTIONS: usize = 60;
@@ -33,6 +34,26 @@ fn strict_devices_keep_what_no_command_names() {
         plan.exact = true;
         plan.settings.behaviour = Behaviour::Strict;
         plan.settings.iotlb_unbounded = true;
+    });
+}
+
+/// Evictions are part of it: which entry goes next depends on all that has gone before.
+#[test]
+fn a_device_that_nobody_watches_remembers_the_same() {
+    let make = |rng: &mut Rng| {
+        let plan = random_plan(rng);
+        let mut generator = Generator { rng, plan: &plan, recent: Vec::new() };
+        let actions = (0..ACTIONS).map(|_| generator.action()).collect();
+        (plan, actions)
+    };
+    campaign::run(GUESTS, make, |plan: &Plan, actions: &[Action]| {
+        let (mut watched, mut alone) = (World::<256>::new(plan), World::<256>::new(plan));
+        alone.driver.counters.asks_no_entries = true;
+        actions.iter().try_for_each(|action| {
+            watched.step(action)?;
+            alone.step(action)?;
+            same(&watched.driver.smmu, &alone.driver.smmu)
+        })
     });
 }
 

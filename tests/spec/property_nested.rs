@@ -15,6 +15,7 @@ use smmuv3_tests::machine_nested::GUEST_RAM;
 use smmuv3_tests::oracle::Access;
 use smmuv3_tests::scenario_nested::{Action, Paging, Place, Plan, Tally, Whose, World};
 use smmuv3_tests::tables::{Grain, cd, descriptor, ste};
+use smmuv3_tests::twins::same;
 
 const GUESTS: u64 = 200;
 const ACTIONS: usize = 70;
@@ -32,6 +33,26 @@ fn sloppy_worlds_never_see_what_must_be_gone() {
 #[test]
 fn stage_2_alone_needs_no_command_but_its_own() {
     run_worlds(|plan| (plan.polite, plan.only_stage2) = (true, true));
+}
+
+/// The same with stage 2, whose leaves may be smaller than those of stage 1.
+#[test]
+fn a_device_that_nobody_watches_remembers_the_same() {
+    let make = |rng: &mut Rng| {
+        let plan = random_plan(rng);
+        let mut generator = Generator { rng, plan: &plan, recent: Vec::new(), mapped: Vec::new() };
+        let actions = (0..ACTIONS).map(|n| generator.action(n)).collect();
+        (plan, actions)
+    };
+    campaign::run(GUESTS, make, |plan: &Plan, actions: &[Action]| {
+        let (mut watched, mut alone) = (World::<256>::new(plan), World::<256>::new(plan));
+        alone.driver.counters.asks_no_entries = true;
+        actions.iter().try_for_each(|action| {
+            watched.step(action)?;
+            alone.step(action)?;
+            same(&watched.driver.smmu, &alone.driver.smmu)
+        })
+    });
 }
 
 fn run_worlds(choose: impl Fn(&mut Plan)) {

@@ -85,6 +85,35 @@ fn bits_above_the_wrap_bit_do_not_count() {
     assert_eq!(device.read32(register::CMDQ_CONS), (start + 1) & 0xf);
 }
 
+/// The index has not moved, so nothing of it may change: neither where a command is refused nor where none can be read.
+#[test]
+fn bits_above_the_wrap_bit_stay_until_the_index_moves() {
+    for asks_no_entries in [false, true] {
+        for readable in [true, false] {
+            let mut device = Device::new(Features::SMMUV3_2, Settings::new(4, 4), 2);
+            device.counters.asks_no_entries = asks_no_entries;
+            let base = if readable { RAM_BASE + 0x4_0000 } else { RAM_BASE - 0x1000 };
+            device.write64(register::CMDQ_BASE, base | 3);
+            device.write32(register::CMDQ_CONS, 0x120); // index 0, wrap 0
+            device.write32(register::CMDQ_PROD, 0x4_0343); // index 3, wrap 0
+            if readable {
+                device.write_record(base, &[0xff, 0]);
+            }
+            device.write_cr0(value::CMDQEN);
+            let code = if readable { value::CERROR_ILL } else { value::CERROR_ABT };
+            assert_eq!(device.read32(register::CMDQ_CONS), code << 24 | 0x120);
+            if readable {
+                for slot in 0..2 {
+                    device.write_record(base + 16 * slot, &commands::sync());
+                }
+                device.write_record(base + 32, &[0xff, 0]);
+                device.write32(register::GERRORN, value::CMDQ_ERR);
+                assert_eq!(device.read32(register::CMDQ_CONS), code << 24 | 2, "two commands on");
+            }
+        }
+    }
+}
+
 #[test]
 fn a_queue_is_no_larger_than_idr1_allows() {
     let mut device = Device::new(Features::MINIMAL, Settings::new(4, 4), 2);

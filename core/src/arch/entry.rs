@@ -174,6 +174,26 @@ pub struct TableEntry {
     pub limits: TableLimits,
 }
 
+impl TableLimits {
+    /// Nothing is forbidden.
+    pub const NONE: Self = Self {
+        no_unprivileged: false,
+        no_write: false,
+        no_unprivileged_execute: false,
+        no_privileged_execute: false,
+    };
+
+    /// A bit for each.
+    #[must_use]
+    #[inline]
+    pub const fn bits(&self) -> u8 {
+        self.no_unprivileged as u8
+            | (self.no_write as u8) << 1
+            | (self.no_unprivileged_execute as u8) << 2
+            | (self.no_privileged_execute as u8) << 3
+    }
+}
+
 impl TableEntry {
     /// log2 of the bytes that the descriptor covers.
     #[must_use]

@@ -5,112 +5,154 @@
 //! An invalidation first asks the live address spaces; then it forgets whole ones by their generation, probes where the
 //! span is small, and otherwise makes one pass over 32-bit halves of the tags, whatever the span's alignment.
 
-use super::packed::Packed;
+mod invalidate;
+
+use core::ops::Range;
+
+use super::packed;
+pub(crate) use super::packed::{Character, Packed};
+pub(crate) use super::spaces::SpaceRefs;
 use super::spaces::{Spaces, Tag, has_asid, key};
 #[cfg(feature = "alloc")]
 use super::unbounded::{Key, Unbounded};
-use crate::arch::addr::{Granule, Level, Stage, align_down, low_mask};
+use crate::arch::addr::{Granule, Level, Stage, low_mask};
 use crate::arch::attributes::{MemoryType, Shareability};
-use crate::arch::entry::{Entry, Rights, Space};
+use crate::arch::entry::{Entry, Space};
 use crate::arch::id::Asid;
-use crate::cache::scope::{Scope, Span, Verdict};
 use crate::env::trace::{Step, Trace};
-use crate::format::command::Command;
 
-/// Slots whose tags are compared with a span before any of them is looked at more closely.
-const CHUNK: usize = 32;
+pub use invalidate::{Effect, Invalidation};
 
 /// A fixed-capacity IOTLB. See the module.
 #[derive(Clone, Debug)]
 pub struct Iotlb<const N: usize> {
-    /// Bits `[43:12]` of each entry's first address.
+    /// Bits `[43:12]` of each entry's first address, for the pass over all of them.
     pages: [u32; N],
-    /// What else a look-up compares.
     marks: [Mark; N],
     stamps: [u32; N],
     payloads: [Packed; N],
+    /// What was answered lately: most accesses ask no more.
+    front: [Answer; FRONT],
     spaces: Spaces,
     sets: u32,
     ways: u32,
+    /// How far a page number is shifted in each step of folding it over the bits of a set's number.
+    folds: [u8; 3],
     clock: u32,
-    epoch: u64,
+    epoch: u32,
     #[cfg(feature = "alloc")]
     unbounded: Option<Unbounded>,
 }
 
-/// The tag of an entry's space `[31:0]`, bits `[55:44]` of its first address, and log2 of its size `[49:44]`.
+/// All that a look-up compares, in one word: the number of the page or block among those of its size, log2 of the size, and
+/// the tag of the space.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Mark(u64);
 
 impl Mark {
     const DEAD: Self = Self(u64::MAX);
+    const SIZE_SHIFT: u32 = Tag::BITS;
+    const INDEX_SHIFT: u32 = Self::SIZE_SHIFT + 6;
 
+    /// The mark of block `index` of `2^log2_size` bytes. Addresses have 52 bits and a sign, and blocks are 4 KiB or larger.
     #[inline]
-    const fn new(tag: Tag, page: u64, log2_size: u32) -> Self {
-        Self(tag.0 as u64 | (page >> 32 & 0xfff) << 32 | (log2_size as u64) << 44)
+    const fn new(tag: Tag, index: u64, log2_size: u32) -> Self {
+        Self(index << Self::INDEX_SHIFT | (log2_size as u64) << Self::SIZE_SHIFT | tag.word())
     }
 
     #[inline]
     const fn tag(self) -> Tag {
-        Tag(self.0 as u32)
+        Tag::from_word(self.0)
     }
 
     #[inline]
     const fn log2_size(self) -> u8 {
-        (self.0 >> 44) as u8 & 0x3f
+        (self.0 >> Self::SIZE_SHIFT) as u8 & 0x3f
     }
 
-    /// The page number `[55:12]` of the entry whose low half is `low`.
+    /// Bits `[52:0]` of the first address; those above are equal to bit 52.
     #[inline]
-    const fn page(self, low: u32) -> u64 {
-        (self.0 >> 32 & 0xfff) << 32 | low as u64
+    const fn first(self) -> u64 {
+        self.0 >> Self::INDEX_SHIFT << self.log2_size() & low_mask(SIGN_BIT + 1)
     }
 }
 
-/// A space with live entries, as the IOTLB calls it; out of date once all of them are forgotten.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct SpaceTag(Tag);
-
-/// What a live entry answers to all its addresses.
+/// Where a live entry is, and log2 of its size.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Hit {
     pub(crate) slot: u32,
-    pub(crate) log2_size: u8,
-    pub(crate) output: u64,
-    /// What may be done at once: where a descriptor has to be marked dirty first, not writing.
-    pub(crate) rights: Rights,
-    pub(crate) memory: MemoryType,
-    pub(crate) sh: Shareability,
-    /// Current until any entry is dropped or replaced.
-    pub(crate) epoch: u64,
+    pub(crate) log2_size: u32,
 }
 
-/// Where an address is or would be: its set's first slot, and what the slots of the set are compared with.
+/// Where an address is or would be: its set, and what the slots of the set are compared with.
 struct Place {
-    first: usize,
-    page: u32,
+    set: usize,
     mark: Mark,
 }
 
-/// What an invalidation did.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[cfg_attr(feature = "defmt", derive(defmt::Format))]
-pub struct Effect {
-    /// Slots that were looked at.
-    pub scanned: u32,
-    /// Entries that were dropped.
-    pub dropped: u32,
+/// Shifts by the bits of a set's number, and by twice and four times as many.
+const fn folds(sets: u32) -> [u8; 3] {
+    let bits = sets.trailing_zeros() as u8 % 32;
+    [bits, 2 * bits, if bits < 16 { 4 * bits } else { 63 }]
 }
 
-/// One invalidation: what it names, what the architecture demands of it, and the command that it is.
+/// Answers that are remembered.
+const FRONT: usize = 256;
+
+/// What an entry says about one 4 KiB page to one question. The question names the page, the stream and what its access
+/// needs, so that equal questions have equal answers as long as nothing is dropped or replaced.
 #[derive(Clone, Copy, Debug)]
-pub struct Invalidation<'a> {
-    /// What is dropped.
-    pub scope: &'a Scope,
-    /// What has to be: the rest is dropped in excess.
-    pub letter: &'a Scope,
-    /// Which command does it.
-    pub by: &'a Command,
+pub(crate) struct Answer {
+    question: u64,
+    /// Where the page is, and below that the memory attributes.
+    output: u64,
+    /// Current until any entry is dropped or replaced.
+    epoch: u32,
+    /// The entry's slot, and below it log2 of its size.
+    hit: u32,
+}
+
+/// Bits of an answer's size; slots that find no room above it are not remembered.
+const SIZE_BITS: u32 = 6;
+
+impl Answer {
+    /// Answers a question that nobody asks: every access needs something.
+    const NONE: Self = Self { question: 0, output: 0, epoch: 0, hit: 0 };
+
+    /// The one place of a question: neighbouring pages are spread evenly.
+    #[inline]
+    const fn place(question: u64) -> usize {
+        let spread = (question >> 8).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        (spread >> (64 - FRONT.trailing_zeros())) as usize % FRONT
+    }
+
+    #[inline]
+    const fn slot(self) -> usize {
+        (self.hit >> SIZE_BITS) as usize
+    }
+
+    /// The output address of an address of the page.
+    #[inline]
+    pub(crate) const fn output(self, address: u64) -> u64 {
+        self.output & !low_mask(12) | address & low_mask(12)
+    }
+
+    /// Bytes from `address` to the entry's end.
+    #[inline]
+    pub(crate) const fn span(self, address: u64) -> u64 {
+        let inside = low_mask(self.hit & 0x3f);
+        inside - (address & inside) + 1
+    }
+
+    #[inline]
+    pub(crate) const fn memory(self) -> MemoryType {
+        packed::memory(self.output)
+    }
+
+    #[inline]
+    pub(crate) const fn sh(self) -> Shareability {
+        packed::sh(self.output)
+    }
 }
 
 impl<const N: usize> Iotlb<N> {
@@ -123,9 +165,11 @@ impl<const N: usize> Iotlb<N> {
             marks: [Mark::DEAD; N],
             stamps: [0; N],
             payloads: [Packed::EMPTY; N],
+            front: [Answer::NONE; FRONT],
             spaces: Spaces::new(),
             sets,
             ways,
+            folds: folds(sets),
             clock: 0,
             epoch: 0,
             #[cfg(feature = "alloc")]
@@ -168,7 +212,7 @@ impl<const N: usize> Iotlb<N> {
     pub fn entry(&self, slot: usize) -> Option<Entry> {
         let mark = *self.marks.get(slot).filter(|mark| self.is_live(**mark))?;
         let (space, _) = self.spaces.space(mark.tag().number());
-        let address = mark.page(*self.pages.get(slot)?) << 12;
+        let address = mark.first();
         let input = match space.stage {
             Stage::S1 => sign_extend(address),
             Stage::S2 => address,
@@ -186,7 +230,7 @@ impl<const N: usize> Iotlb<N> {
     pub fn clear(&mut self) {
         self.marks.fill(Mark::DEAD);
         self.spaces = Spaces::new();
-        self.epoch = self.epoch.wrapping_add(1);
+        self.forget_answers();
         #[cfg(feature = "alloc")]
         if let Some(unbounded) = &mut self.unbounded {
             unbounded.clear();
@@ -195,15 +239,12 @@ impl<const N: usize> Iotlb<N> {
 
     /// The entry that translates `address` in `space`.
     pub fn find(&mut self, space: &Space, address: u64) -> Option<Entry> {
-        self.clock = self.clock.wrapping_add(1);
         let slot = self.find_in(space, false, address).or_else(|| {
             let shared = Space { asid: Asid(0), ..*space };
             if has_asid(space) { self.find_in(&shared, true, address) } else { None }
         });
         if let Some(slot) = slot {
-            if let Some(stamp) = self.stamps.get_mut(slot) {
-                *stamp = self.clock;
-            }
+            self.used(slot as u32);
             return self.entry(slot);
         }
         #[cfg(feature = "alloc")]
@@ -213,43 +254,106 @@ impl<const N: usize> Iotlb<N> {
         None
     }
 
-    /// The tag of a space with live entries, not global ones: what [`Iotlb::hit`] asks for.
-    pub(crate) fn tag(&self, space: &Space) -> Option<SpaceTag> {
-        self.spaces.find(space, false).map(|number| SpaceTag(self.spaces.tag(number)))
+    /// What stands for `space` and for the global entries that it finds, as far as they have numbers.
+    pub(crate) fn references(&mut self, space: &Space) -> SpaceRefs {
+        let own = self.spaces.find_reference(space, false);
+        let shared = Space { asid: Asid(0), ..*space };
+        let global =
+            if has_asid(space) { self.spaces.find_reference(&shared, true) } else { SpaceRefs::NONE.global };
+        SpaceRefs { own, global, names: self.spaces.names() }
     }
 
-    /// The number of times that an entry was dropped or replaced.
+    /// Whether either space may have got a number since it was looked for.
     #[inline]
-    pub(crate) const fn epoch(&self) -> u64 {
-        self.epoch
+    pub(crate) const fn is_stale(&self, spaces: &SpaceRefs) -> bool {
+        spaces.names != self.spaces.names()
     }
 
-    /// The answer for `address` in the space of `tag`, if one of its own entries has it.
-    #[inline]
-    pub(crate) fn hit(&mut self, tag: SpaceTag, address: u64) -> Option<Hit> {
-        let tag = tag.0;
-        if !self.spaces.is_current(tag) {
+    /// The answer to a question that was asked before, if nothing was dropped or replaced since.
+    #[inline(always)]
+    pub(crate) fn again<T: Trace + ?Sized>(&mut self, question: u64, trace: &mut T) -> Option<Answer> {
+        let answer = *self.front.get(Answer::place(question))?;
+        if answer.question != question || answer.epoch != self.epoch {
             return None;
         }
-        let mut sizes = self.spaces.slot(tag.number()).sizes;
-        loop {
-            if sizes == 0 {
-                return None;
-            }
-            let size = sizes.trailing_zeros();
-            sizes &= sizes - 1;
-            if let Some(slot) = self.probe(tag.number(), address, size) {
-                let (output, rights, memory, sh) = self.payloads.get(slot)?.answer();
-                self.used(slot as u32);
-                let (slot, log2_size) = (slot as u32, size as u8);
-                return Some(Hit { slot, log2_size, output, rights, memory, sh, epoch: self.epoch });
-            }
+        *self.stamps.get_mut(answer.slot())? = self.clock.wrapping_add(1);
+        self.clock = self.clock.wrapping_add(1);
+        if trace.wants_entries()
+            && let Some(entry) = self.entry(answer.slot())
+        {
+            trace.step(&Step::Hit(entry));
         }
+        Some(answer)
+    }
+
+    /// What an entry answers about `address`, for the question that is asked about its page: it is remembered.
+    #[inline]
+    pub(crate) fn answer(&mut self, question: u64, address: u64, payload: Packed, hit: Hit) -> Answer {
+        let Hit { slot, log2_size } = hit;
+        let page = payload.output() | address & low_mask(log2_size) & !low_mask(12);
+        let answer = Answer {
+            question,
+            output: page | payload.attributes(),
+            epoch: self.epoch,
+            hit: slot << SIZE_BITS | log2_size,
+        };
+        if slot >> (u32::BITS - SIZE_BITS) == 0
+            && let Some(place) = self.front.get_mut(Answer::place(question))
+        {
+            *place = answer;
+        }
+        answer
+    }
+
+    /// Answers to earlier questions are of no use any more.
+    #[inline]
+    pub(crate) fn forget_answers(&mut self) {
+        self.epoch = self.epoch.wrapping_add(1);
+        if self.epoch == 0 {
+            self.front.fill(Answer::NONE);
+        }
+    }
+
+    /// An entry that has `address`: one of the space's own before a global one.
+    #[inline(always)]
+    pub(crate) fn hit(&self, spaces: &SpaceRefs, address: u64) -> Option<Hit> {
+        if let Some(number) = self.spaces.resolve(spaces.own)
+            && let Some(hit) = self.find_among(number, address)
+        {
+            return Some(hit);
+        }
+        let global = self.spaces.resolve(spaces.global)?;
+        if self.spaces.slot(global).sizes == 0 { None } else { self.hit_global(global, address) }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn hit_global(&self, number: usize, address: u64) -> Option<Hit> {
+        self.find_among(number, address)
+    }
+
+    /// The payload in `slot`.
+    #[inline]
+    pub(crate) fn payload(&self, slot: u32) -> Option<Packed> {
+        self.payloads.get(slot as usize).copied()
+    }
+
+    /// The payload in `slot`, which is being used.
+    #[inline]
+    pub(crate) fn take<T: Trace + ?Sized>(&mut self, slot: u32, trace: &mut T) -> Option<Packed> {
+        let payload = self.payload(slot)?;
+        self.used(slot);
+        if trace.wants_entries()
+            && let Some(entry) = self.entry(slot as usize)
+        {
+            trace.step(&Step::Hit(entry));
+        }
+        Some(payload)
     }
 
     /// The entry in `slot` has been used.
     #[inline]
-    pub(crate) fn used(&mut self, slot: u32) {
+    fn used(&mut self, slot: u32) {
         self.clock = self.clock.wrapping_add(1);
         if let Some(stamp) = self.stamps.get_mut(slot as usize) {
             *stamp = self.clock;
@@ -257,14 +361,19 @@ impl<const N: usize> Iotlb<N> {
     }
 
     #[inline]
-    fn find_in(&self, space: &Space, global: bool, address: u64) -> Option<usize> {
+    fn find_in(&mut self, space: &Space, global: bool, address: u64) -> Option<usize> {
         let number = self.spaces.find(space, global)?;
+        self.find_among(number, address).map(|hit| hit.slot as usize)
+    }
+
+    #[inline(always)]
+    fn find_among(&self, number: usize, address: u64) -> Option<Hit> {
         let mut sizes = self.spaces.slot(number).sizes;
         while sizes != 0 {
-            let size = sizes.trailing_zeros();
+            let log2_size = sizes.trailing_zeros();
             sizes &= sizes - 1;
-            if let Some(slot) = self.probe(number, address, size) {
-                return Some(slot);
+            if let Some(slot) = self.probe(number, address, log2_size) {
+                return Some(Hit { slot: slot as u32, log2_size });
             }
         }
         None
@@ -272,192 +381,171 @@ impl<const N: usize> Iotlb<N> {
 
     /// Keeps `entry`, in the place of one that has the same key, of nothing, or of its set's least recently used.
     pub fn keep<T: Trace + ?Sized>(&mut self, entry: &Entry, trace: &mut T) {
-        trace.step(&Step::Fill(*entry));
-        #[cfg(feature = "alloc")]
-        if let Some(unbounded) = &mut self.unbounded {
-            unbounded.remove(Key::of(entry));
-        }
         let (space, global) = key(entry);
-        let (number, displaced, wrapped) = self.spaces.intern(&space, global);
+        let number = self.intern(&space, global);
+        self.put(number, entry.input, entry.log2_size.into(), Packed::new(entry), trace);
+    }
+
+    /// Keeps the translation of `input` in `space`, by what stands for it; that is brought up to date. The slot, if there is
+    /// one.
+    #[inline]
+    pub(crate) fn fill<T: Trace + ?Sized>(
+        &mut self,
+        spaces: &mut SpaceRefs,
+        space: &Space,
+        input: u64,
+        log2_size: u32,
+        payload: Packed,
+        trace: &mut T,
+    ) -> Option<u32> {
+        let global = payload.is_global() && has_asid(space);
+        let known = if global { &mut spaces.global } else { &mut spaces.own };
+        let number = match self.spaces.resolve(*known) {
+            Some(number) => number,
+            None => {
+                let key = if global { Space { asid: Asid(0), ..*space } } else { *space };
+                let number = self.intern(&key, global);
+                *known = self.spaces.reference(number);
+                number
+            }
+        };
+        self.put(number, input, log2_size, payload, trace).map(|slot| slot as u32)
+    }
+
+    /// Whether entries are kept that no set had room for.
+    #[inline]
+    pub(crate) fn overflows(&self) -> bool {
+        #[cfg(feature = "alloc")]
+        return self.unbounded.as_ref().is_some_and(|unbounded| unbounded.len() != 0);
+        #[cfg(not(feature = "alloc"))]
+        false
+    }
+
+    fn intern(&mut self, space: &Space, global: bool) -> usize {
+        let (number, displaced, wrapped) = self.spaces.intern(space, global);
         if displaced {
-            self.epoch = self.epoch.wrapping_add(1);
+            self.forget_answers();
         }
         if wrapped {
             self.sweep();
         }
-        let place = self.place(number, entry.input, entry.log2_size.into());
-        let slots = place.first..place.first + self.ways as usize;
-        let slot = self.slot_of(&place).or_else(|| {
-            let marks = self.marks.get(slots.clone())?;
-            let free = marks.iter().position(|mark| !self.is_live(*mark)).map(|way| place.first + way);
-            free.or_else(|| slots.clone().max_by_key(|slot| self.age(*slot)))
-        });
-        let Some(slot) = slot else { return };
-        self.give_up(slot, &place, trace);
-        if let (Some(page), Some(mark), Some(stamp), Some(payload)) = (
-            self.pages.get_mut(slot),
-            self.marks.get_mut(slot),
-            self.stamps.get_mut(slot),
-            self.payloads.get_mut(slot),
-        ) {
-            (*page, *mark, *stamp, *payload) = (place.page, place.mark, self.clock, Packed::new(entry));
-            self.spaces.add(number, entry.log2_size, entry.is_fractured());
-        }
+        number
     }
 
-    /// Drops what the invalidation names, in one pass at most.
-    pub fn invalidate<T: Trace + ?Sized>(&mut self, what: &Invalidation<'_>, trace: &mut T) -> Effect {
-        let mut effect = Effect::default();
+    #[inline(never)]
+    fn put<T: Trace + ?Sized>(
+        &mut self,
+        number: usize,
+        input: u64,
+        log2_size: u32,
+        payload: Packed,
+        trace: &mut T,
+    ) -> Option<usize> {
+        if trace.watches() || !self.is_bounded() {
+            self.announce(number, input, log2_size, payload, trace);
+        }
+        let place = self.place(number, input, log2_size);
+        let slot = self.victim(&place)?;
+        self.clock = self.clock.wrapping_add(1);
+        *self.stamps.get_mut(slot)? = self.clock;
+        *self.pages.get_mut(slot)? = (input >> 12) as u32;
+        let mark = *self.marks.get(slot)?;
+        let was_fractured = self.payloads.get(slot)?.is_fractured();
+        let is_fractured = payload.is_fractured();
+        let is_live = self.is_live(mark);
+        if is_live {
+            if mark != place.mark && (trace.watches() || !self.is_bounded()) {
+                self.evict(slot, trace);
+            }
+            self.forget_answers();
+        }
+        *self.marks.get_mut(slot)? = place.mark;
+        *self.payloads.get_mut(slot)? = payload;
+        if is_live && mark.tag().number() == number && !was_fractured && !is_fractured {
+            self.spaces.exchange(number, input, log2_size);
+            return Some(slot);
+        }
+        if is_live {
+            self.spaces.remove(mark.tag().number(), was_fractured);
+        }
+        let stage = self.spaces.slot(number).stage();
+        let log2_leaf = if is_fractured { payload.log2_leaf(stage, log2_size) } else { log2_size };
+        self.spaces.add(number, input, log2_size, log2_leaf);
+        Some(slot)
+    }
+
+    /// An entry comes: watchers are told, and none of the same key is kept outside of the sets.
+    #[inline(never)]
+    fn announce<T: Trace + ?Sized>(
+        &mut self,
+        number: usize,
+        input: u64,
+        log2_size: u32,
+        payload: Packed,
+        trace: &mut T,
+    ) {
+        let entry = payload.entry(self.spaces.space(number).0, input, log2_size as u8);
         #[cfg(feature = "alloc")]
         if let Some(unbounded) = &mut self.unbounded {
-            unbounded.invalidate(what, &mut effect, trace);
+            unbounded.remove(Key::of(&entry));
         }
-        if self.spaces.is_empty() {
-            return effect;
-        }
-        if trace.wants_spared() {
-            return self.judge_all(what, effect, trace);
-        }
-        let named = self.spaces.named(what.scope);
-        if named.is_empty() {
-            return effect;
-        }
-        let Some(span) = what.scope.span else {
-            if trace.wants_entries() {
-                return self.judge_all(what, effect, trace);
-            }
-            for number in named {
-                let (dropped, wrapped) = self.spaces.forget(number);
-                self.epoch = self.epoch.wrapping_add(1);
-                effect.dropped += dropped;
-                if wrapped {
-                    self.sweep();
-                }
-            }
-            return effect;
-        };
-
-        let mut pages = 0u64;
-        for number in named {
-            let slot = self.spaces.slot(number);
-            // A fractured entry is kept under its own address, but named by its leaf's.
-            if slot.fractured != 0 {
-                return self.judge_all(what, effect, trace);
-            }
-            let mut sizes = slot.sizes;
-            while sizes != 0 {
-                let size = sizes.trailing_zeros();
-                sizes &= sizes - 1;
-                pages = pages.saturating_add((span.last >> size) - (span.first >> size)).saturating_add(1);
-            }
-        }
-        // A probe costs about as much as the pass over 24 slots.
-        let few = pages <= (self.slots() as u64 / 24).max(1);
-        for number in named {
-            let mut sizes = self.spaces.slot(number).sizes;
-            while sizes != 0 {
-                let size = sizes.trailing_zeros();
-                sizes &= sizes - 1;
-                // An entry that begins before the span holds its first address.
-                let last = if few { span.last >> size } else { span.first >> size };
-                for page in span.first >> size..=last {
-                    effect.scanned += self.ways;
-                    if let Some(slot) = self.probe(number, page << size, size) {
-                        self.judge(slot, what, &mut effect, trace);
-                    }
-                }
-            }
-        }
-        if !few {
-            self.pass(&span, named.0, what, &mut effect, trace);
-        }
-        effect
+        trace.step(&Step::Fill(entry));
     }
 
-    /// One pass over all slots for entries that begin inside `span`: 32-bit halves first, the rest where one matches.
-    fn pass<T: Trace + ?Sized>(
-        &mut self,
-        span: &Span,
-        named: u64,
-        what: &Invalidation<'_>,
-        effect: &mut Effect,
-        trace: &mut T,
-    ) {
-        let first = (span.first >> 12) as u32;
-        let length = u32::try_from((span.last >> 12) - (span.first >> 12)).unwrap_or(u32::MAX);
-        let slots = self.slots();
-        effect.scanned += slots as u32;
-        for start in (0..slots).step_by(CHUNK) {
-            let Some(pages) = self.pages.get(start..(start + CHUNK).min(slots)) else { return };
-            if !any_between(pages, first, length) {
-                continue;
-            }
-            for slot in start..start + pages.len() {
-                let Some(mark) = self.marks.get(slot) else { return };
-                if named >> mark.tag().number() & 1 != 0 && self.is_live(*mark) {
-                    self.judge(slot, what, effect, trace);
-                }
-            }
+    /// What is in `slot` makes room: watchers are told, or it is kept outside of the sets.
+    #[inline(never)]
+    fn evict<T: Trace + ?Sized>(&mut self, slot: usize, trace: &mut T) {
+        let Some(old) = self.entry(slot) else { return };
+        #[cfg(feature = "alloc")]
+        if let Some(unbounded) = &mut self.unbounded {
+            unbounded.insert(old);
+            return;
         }
+        trace.step(&Step::Evict(old));
     }
 
-    /// Judges every live entry.
-    fn judge_all<T: Trace + ?Sized>(
-        &mut self,
-        what: &Invalidation<'_>,
-        mut effect: Effect,
-        trace: &mut T,
-    ) -> Effect {
-        effect.scanned += self.slots() as u32;
-        for slot in 0..self.slots() {
-            self.judge(slot, what, &mut effect, trace);
+    /// The slot of what has the same key, of nothing, or of the set's least recently used.
+    #[inline]
+    fn victim(&self, place: &Place) -> Option<usize> {
+        if let Some(slot) = self.slot_of(place) {
+            return Some(slot);
         }
-        effect
+        // While all slots are live, there is no free one to be looked for.
+        if (self.spaces.total() as usize) < self.slots()
+            && let Some(slot) = self.free_slot(place.set)
+        {
+            return Some(slot);
+        }
+        if self.ways == 4 {
+            let stamps = self.stamps.as_chunks::<4>().0.get(place.set)?;
+            let [a, b, c, d] = stamps.map(|stamp| self.clock.wrapping_sub(stamp));
+            // Later ways win among equals.
+            let (low, older) = if b >= a { (1, b) } else { (0, a) };
+            let (high, old) = if d >= c { (3, d) } else { (2, c) };
+            return Some(place.set * 4 + if old >= older { high } else { low });
+        }
+        self.slots_of(place.set).max_by_key(|slot| self.age(*slot))
     }
 
-    /// Drops or spares the entry in `slot`.
-    fn judge<T: Trace + ?Sized>(
-        &mut self,
-        slot: usize,
-        what: &Invalidation<'_>,
-        effect: &mut Effect,
-        trace: &mut T,
-    ) {
-        let Some(entry) = self.entry(slot) else { return };
-        match what.scope.verdict(&entry) {
-            Verdict::Drop => {
-                if trace.wants_entries() {
-                    let needed = what.letter.verdict(&entry) == Verdict::Drop;
-                    trace.step(&Step::Drop { by: *what.by, entry, needed });
-                }
-                if let Some(mark) = self.marks.get_mut(slot) {
-                    self.spaces.remove(mark.tag().number(), entry.is_fractured());
-                    self.epoch = self.epoch.wrapping_add(1);
-                    *mark = Mark::DEAD;
-                }
-                effect.dropped += 1;
-            }
-            Verdict::Spare(reason) => trace.step(&Step::Spare { by: *what.by, entry, reason }),
-        }
+    #[inline(never)]
+    fn free_slot(&self, set: usize) -> Option<usize> {
+        let slots = self.slots_of(set);
+        let way = self.marks.get(slots.clone())?.iter().position(|mark| !self.is_live(*mark))?;
+        Some(slots.start + way)
     }
 
     /// The one index function. The page number is folded over the set bits, so that neighbouring pages and pages at any
     /// power-of-two distance fall into different sets; spaces and sizes are spread.
     #[inline]
     fn place(&self, number: usize, address: u64, log2_size: u32) -> Place {
-        let slot = self.spaces.slot(number);
-        let bits = self.sets.trailing_zeros();
-        let mut folded = address >> log2_size;
-        folded ^= folded >> bits;
-        folded ^= folded >> (2 * bits);
-        folded ^= folded >> (4 * bits).min(63);
-        let set = (folded as u32 ^ slot.spread ^ log2_size << 3) & (self.sets - 1);
-        let page = align_down(address, log2_size) >> 12;
-        Place {
-            first: set as usize * self.ways as usize,
-            page: page as u32,
-            mark: Mark::new(self.spaces.tag(number), page, log2_size),
-        }
+        let [once, twice, four_times] = self.folds;
+        let index = address >> (log2_size % 64);
+        let mut folded = index;
+        folded ^= folded >> (once % 64);
+        folded ^= folded >> (twice % 64);
+        folded ^= folded >> (four_times % 64);
+        let set = (folded as u32 ^ number as u32 ^ log2_size << 3) & self.sets.wrapping_sub(1);
+        Place { set: set as usize, mark: Mark::new(self.spaces.tag(number), index, log2_size) }
     }
 
     #[inline]
@@ -465,12 +553,35 @@ impl<const N: usize> Iotlb<N> {
         self.slot_of(&self.place(number, address, log2_size))
     }
 
+    /// The slots of a set.
+    #[inline]
+    const fn slots_of(&self, set: usize) -> Range<usize> {
+        let first = set * self.ways as usize;
+        first..first + self.ways as usize
+    }
+
     #[inline]
     fn slot_of(&self, place: &Place) -> Option<usize> {
-        let ways = place.first..place.first + self.ways as usize;
-        let (marks, pages) = (self.marks.get(ways.clone())?, self.pages.get(ways)?);
-        let way = marks.iter().zip(pages).position(|(mark, page)| *mark == place.mark && *page == place.page);
-        way.map(|way| place.first + way)
+        if self.ways == 4 {
+            // The usual number of ways costs no loop.
+            let [a, b, c, d] = self.marks.as_chunks::<4>().0.get(place.set)?;
+            let way = match place.mark {
+                mark if mark == *a => 0,
+                mark if mark == *b => 1,
+                mark if mark == *c => 2,
+                mark if mark == *d => 3,
+                _ => return None,
+            };
+            return Some(place.set * 4 + way);
+        }
+        self.slot_of_many(place)
+    }
+
+    #[inline(never)]
+    fn slot_of_many(&self, place: &Place) -> Option<usize> {
+        let slots = self.slots_of(place.set);
+        let way = self.marks.get(slots.clone())?.iter().position(|mark| *mark == place.mark);
+        way.map(|way| slots.start + way)
     }
 
     #[inline]
@@ -481,49 +592,14 @@ impl<const N: usize> Iotlb<N> {
     const fn slots(&self) -> usize {
         self.sets as usize * self.ways as usize
     }
-
-    /// Marks what older generations have left as free: once in 2^26 times, when the generations of a space begin anew.
-    fn sweep(&mut self) {
-        let spaces = &self.spaces;
-        for mark in &mut self.marks {
-            if !spaces.is_current(mark.tag()) || spaces.slot(mark.tag().number()).count == 0 {
-                *mark = Mark::DEAD;
-            }
-        }
-    }
-
-    /// Empties `slot` for what belongs to `place`. What was there is replaced if it has the same key, otherwise evicted.
-    fn give_up<T: Trace + ?Sized>(&mut self, slot: usize, place: &Place, trace: &mut T) {
-        let (Some(mark), Some(page)) = (self.marks.get(slot).copied(), self.pages.get(slot).copied()) else {
-            return;
-        };
-        if !self.is_live(mark) {
-            return;
-        }
-        let Some(old) = self.entry(slot) else { return };
-        self.spaces.remove(mark.tag().number(), old.is_fractured());
-        self.epoch = self.epoch.wrapping_add(1);
-        if mark == place.mark && page == place.page {
-            return;
-        }
-        #[cfg(feature = "alloc")]
-        if let Some(unbounded) = &mut self.unbounded {
-            unbounded.insert(old);
-            return;
-        }
-        trace.step(&Step::Evict(old));
-    }
 }
 
-/// Whether any of `pages` lies between `first` and `first + length`, both included; wraps with 32 bits.
-#[inline]
-fn any_between(pages: &[u32], first: u32, length: u32) -> bool {
-    pages.iter().fold(false, |any, page| any | (page.wrapping_sub(first) <= length))
-}
+/// Virtual addresses have 52 bits at most; this one tells the upper range from the lower.
+const SIGN_BIT: u32 = 52;
 
-/// An address of 56 bits with the bits above equal to bit 55.
+/// A virtual address with the bits above its sign equal to that.
 const fn sign_extend(address: u64) -> u64 {
-    if address >> 55 & 1 == 0 { address } else { address | !low_mask(56) }
+    if address >> SIGN_BIT & 1 == 0 { address } else { address | !low_mask(SIGN_BIT) }
 }
 
 impl Entry {

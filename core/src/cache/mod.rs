@@ -7,7 +7,7 @@ pub mod config;
 pub mod iotlb;
 mod packed;
 pub mod scope;
-mod spaces;
+pub(crate) mod spaces;
 #[cfg(feature = "alloc")]
 mod unbounded;
 pub mod walk_cache;

@@ -4,7 +4,7 @@ use crate::arch::addr::{Granule, Level, Stage, align_down, low_mask};
 use crate::arch::entry::{Entry, Space, TableEntry};
 use crate::arch::id::{Asid, StreamWorld, Vmid};
 use crate::env::trace::Reason;
-use crate::format::command::{Command, Operand};
+use crate::format::command::{Command, Operand, field};
 
 /// Bits of a virtual address that tell it apart: `[63:56]` repeat bit 55, or are ignored where `TBI` is set.
 const SIGN_BIT: u32 = 55;
@@ -53,6 +53,18 @@ pub enum Stages {
     Both,
 }
 
+impl Stages {
+    /// Whether these are stages of entries whose own stage is `stage`.
+    #[inline]
+    pub(crate) const fn names(self, stage: Stage) -> bool {
+        match self {
+            Self::S1 => matches!(stage, Stage::S1),
+            Self::S2 => matches!(stage, Stage::S2),
+            Self::Both => true,
+        }
+    }
+}
+
 /// VMIDs that a command names: one, or with `CR0.VMW` all that differ from it in low bits alone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
@@ -64,7 +76,8 @@ pub struct VmidScope {
 }
 
 impl VmidScope {
-    const fn names(self, vmid: Vmid) -> bool {
+    #[inline]
+    pub(super) const fn names(self, vmid: Vmid) -> bool {
         (self.vmid.0 ^ vmid.0) >> self.ignored_bits == 0
     }
 }
@@ -79,6 +92,14 @@ pub struct Control {
     pub has_vmid: bool,
     /// `CR0.VMW`: low VMID bits that are ignored, 0 to 4.
     pub vmid_wildcard: u8,
+}
+
+impl Control {
+    /// The VMIDs that a command for `vmid` names.
+    #[inline]
+    pub(crate) fn vmid(self, vmid: Vmid) -> Option<VmidScope> {
+        self.has_vmid.then_some(VmidScope { vmid, ignored_bits: self.vmid_wildcard })
+    }
 }
 
 /// ASIDs that a command names.
@@ -104,6 +125,60 @@ pub struct Span {
 }
 
 impl Span {
+    /// What a command without a range names at `address`, a virtual one.
+    #[inline]
+    pub(crate) const fn page(address: u64) -> Self {
+        let first = sign_extend(align_down(address, 12));
+        Self { first, last: first | low_mask(12) }
+    }
+
+    /// The addresses that a command for entries of `stage` names, to the letter.
+    #[inline]
+    fn of(operand: &Operand, stage: Stages) -> Self {
+        let is_virtual = !matches!(stage, Stages::S2);
+        let first = if is_virtual { sign_extend(operand.address) } else { operand.address };
+        // Without a granule the command names whatever contains the address; entries are 4 KiB or larger.
+        let Some(granule) = granule(operand) else {
+            return Self { first, last: first | low_mask(12) };
+        };
+        // A range ends with the half of the address space that it begins in, and with the address space.
+        let top = if is_virtual && first >> SIGN_BIT == 0 { low_mask(SIGN_BIT) } else { u64::MAX };
+        let log2_unit = granule.shift() + u32::from(operand.scale);
+        let units = u64::from(operand.num) + 1;
+        let more = if log2_unit <= units.leading_zeros() { (units << log2_unit) - 1 } else { u64::MAX };
+        Self { first, last: first.saturating_add(more).min(top) }
+    }
+
+    /// What a command with a granule names where hints are hints, for virtual addresses: [`Span::of`] and
+    /// [`Span::relaxed`] in one, from the words of the command.
+    #[inline]
+    pub(crate) fn hinted(words: &[u64; 2]) -> Self {
+        let hint = field::HINT.of(words) as usize;
+        let (log2_granule, log2_leaf) = HINTS.get(hint).copied().unwrap_or((12, 12));
+        let units = field::NUM.of(words) + 1;
+        let log2_unit = u32::from(log2_granule) + field::SCALE.of(words) as u32;
+        let more = if log2_unit <= units.leading_zeros() { (units << log2_unit) - 1 } else { u64::MAX };
+        let first = sign_extend(field::ADDRESS.in_place(words));
+        // The top of the half that `first` is in.
+        let top = ((first as i64) >> 63) as u64 | low_mask(SIGN_BIT);
+        let last = first.saturating_add(more).min(top);
+        let within = (1 << log2_leaf) - 1;
+        if first & within == 0 {
+            Self { first, last }
+        } else {
+            Self { first: first & !within, last: last | within }
+        }
+    }
+
+    /// The span that hints size and align: they give the size of the leaves that it begins with. Where its first address
+    /// is not aligned to that, the range is UNPREDICTABLE, and this widens it; an aligned one keeps its last address.
+    #[inline]
+    fn relaxed(self, granule: Option<Granule>, level: Option<Level>) -> Self {
+        let unit = granule.map_or(12, |granule| level.map_or(granule.shift(), |l| granule.level_shift(l)));
+        let first = align_down(self.first, unit);
+        if first == self.first { self } else { Self { first, last: self.last | low_mask(unit) } }
+    }
+
     /// Whether `2^log2_size` bytes from `start` on share an address with the span.
     #[must_use]
     #[inline]
@@ -126,9 +201,9 @@ impl Scope {
     /// What `command` names, to the letter; `None` if it is no TLBI.
     #[must_use]
     pub fn of(command: &Command, control: Control) -> Option<Self> {
-        let Control { e2h, has_vmid, vmid_wildcard } = control;
+        let e2h = control.e2h;
         let el2 = Regime::One(if e2h { StreamWorld::El2E2h } else { StreamWorld::El2 });
-        let vmid = |vmid: Vmid| has_vmid.then_some(VmidScope { vmid, ignored_bits: vmid_wildcard });
+        let vmid = |vmid: Vmid| control.vmid(vmid);
         let all = Self {
             regime: Regime::One(StreamWorld::El1),
             stage: Stages::S1,
@@ -168,47 +243,16 @@ impl Scope {
 
     /// The scope narrowed to the addresses, granule and level of `operand`.
     fn at(self, operand: &Operand) -> Self {
-        let first = match self.stage {
-            Stages::S2 => operand.address,
-            Stages::S1 | Stages::Both => sign_extend(operand.address),
-        };
-        let granule = match operand.tg {
-            1 => Some(Granule::Kib4),
-            2 => Some(Granule::Kib16),
-            3 => Some(Granule::Kib64),
-            _ => None,
-        };
-        let level = match operand.effective_ttl() {
-            0 => None,
-            ttl => Some(Level::from_number(ttl.into())),
-        };
-        // Without a granule the command names whatever contains the address; entries are 4 KiB or larger.
-        let log2_unit = granule.map_or(12, |granule| granule.shift() + u32::from(operand.scale));
-        let units = if granule.is_some() { u128::from(operand.num) + 1 } else { 1 };
-        // A range ends with the half of the address space that it begins in, and with the address space.
-        let top =
-            if self.stage != Stages::S2 && first >> SIGN_BIT == 0 { low_mask(SIGN_BIT) } else { u64::MAX };
-        // At most 32 << (63 + 16): fits 128 bits.
-        let last = (u128::from(first) + (units << log2_unit) - 1).min(top.into()) as u64;
-        Self { span: Some(Span { first, last }), granule, level, leaf_only: operand.leaf, ..self }
+        let (granule, level) = hints(operand);
+        let span = Span::of(operand, self.stage);
+        Self { span: Some(span), granule, level, leaf_only: operand.leaf, ..self }
     }
 
     /// What an implementation drops that takes hints for hints: `TG` and `TTL` size and align the span, but entries
     /// of other granules and levels inside it go as well. Over-invalidation is always allowed (§4.4.1).
     #[must_use]
     pub fn relaxed(&self) -> Self {
-        let span = self.span.map(|span| {
-            // The address has to be aligned to the level's size; where it is not, the range is UNPREDICTABLE.
-            let unit = self
-                .granule
-                .map_or(12, |granule| self.level.map_or(granule.shift(), |l| granule.level_shift(l)));
-            Span { first: align_down(span.first, unit), last: span.last | low_mask(unit) }
-        });
-        // A misaligned first address is widened; an aligned one keeps its last address.
-        let span = match (self.span, span) {
-            (Some(exact), Some(wide)) if exact.first == wide.first => Some(exact),
-            (_, wide) => wide,
-        };
+        let span = self.span.map(|span| span.relaxed(self.granule, self.level));
         Self { span, granule: None, level: None, ..*self }
     }
 
@@ -253,7 +297,6 @@ impl Scope {
     }
 
     /// Whether every predicate that a space answers for all its entries holds.
-    #[inline]
     pub(super) fn names_space(&self, space: &Space, global: bool) -> bool {
         self.judge_space(space, global).verdict() == Verdict::Drop
     }
@@ -265,11 +308,7 @@ impl Scope {
             Regime::One(world) => space.world == world,
             Regime::AnyEl2 => space.world != StreamWorld::El1,
         };
-        let stage = match self.stage {
-            Stages::S1 => space.stage == Stage::S1,
-            Stages::S2 => space.stage == Stage::S2,
-            Stages::Both => true,
-        };
+        let stage = self.stage.names(space.stage);
         // Without ASIDs there is nothing to compare.
         let has_asid = space.stage == Stage::S1 && space.world != StreamWorld::El2;
         let (asid, not_global) = match self.asid {
@@ -367,7 +406,83 @@ impl Judgement {
     }
 }
 
+/// By `TG` and `TTL` as one number: log2 of the bytes of a granule, and of a leaf of the level.
+const HINTS: [(u8, u8); 16] = {
+    let mut hints = [(12, 12); 16];
+    let mut hint = 0;
+    while hint < hints.len() {
+        let operand = Operand { tg: (hint >> 2) as u8, ttl: hint as u8 & 3, ..Operand::at(0) };
+        if let Some(granule) = granule(&operand) {
+            let log2_leaf = match operand.effective_ttl() {
+                0 => granule.shift(),
+                ttl => granule.level_shift(Level::from_number(ttl as u32)),
+            };
+            #[expect(clippy::indexing_slicing, reason = "`hint` is below the length")]
+            {
+                hints[hint] = (granule.shift() as u8, log2_leaf as u8);
+            }
+        }
+        hint += 1;
+    }
+    hints
+};
+
+/// The granule that `TG` gives.
+#[inline]
+const fn granule(operand: &Operand) -> Option<Granule> {
+    match operand.tg {
+        1 => Some(Granule::Kib4),
+        2 => Some(Granule::Kib16),
+        3 => Some(Granule::Kib64),
+        _ => None,
+    }
+}
+
+/// The granule and level of the leaves that `TG` and `TTL` give.
+#[inline]
+fn hints(operand: &Operand) -> (Option<Granule>, Option<Level>) {
+    let level = match operand.effective_ttl() {
+        0 => None,
+        ttl => Some(Level::from_number(ttl.into())),
+    };
+    (granule(operand), level)
+}
+
 /// A virtual address with `[63:56]` made equal to bit 55, which covers every tag that `TBI` lets through.
 const fn sign_extend(address: u64) -> u64 {
-    if address >> SIGN_BIT & 1 == 0 { address & low_mask(SIGN_BIT) } else { address | !low_mask(SIGN_BIT) }
+    (((address << (63 - SIGN_BIT)) as i64) >> (63 - SIGN_BIT)) as u64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Span, Stages, hints};
+    use crate::arch::id::{Asid, Vmid};
+    use crate::format::command::{Command, Operand};
+
+    #[test]
+    fn a_hinted_span_is_what_the_letter_says_relaxed() {
+        let addresses = [
+            0,
+            0x3000,
+            0x1234_5000,
+            0x4000_0000,
+            0x007f_ffff_ffff_f000,
+            0x0080_0000_0000_0000,
+            0xffff_8000_0020_0000,
+            0xffff_ffff_ffff_f000,
+            0xa5ff_0000_0000_4000,
+        ];
+        for address in addresses {
+            for bits in 0..1 << 14 {
+                let (num, scale, ttl) = ((bits & 31) as u8, (bits >> 5 & 63) as u8, (bits >> 11 & 3) as u8);
+                for tg in 1..=3 {
+                    let operand = Operand { address, num, scale, tg, ttl, leaf: bits >> 13 != 0 };
+                    let (granule, level) = hints(&operand);
+                    let relaxed = Span::of(&operand, Stages::S1).relaxed(granule, level);
+                    let command = Command::TlbiNhVa { vmid: Vmid(0xffff), asid: Asid(0xffff), operand };
+                    assert_eq!(Span::hinted(&command.encode()), relaxed, "{operand:?}");
+                }
+            }
+        }
+    }
 }

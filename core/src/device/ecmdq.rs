@@ -156,8 +156,14 @@ impl<const N: usize> Smmu<N> {
     }
 
     /// An interface that has a command to consume.
+    #[inline]
     pub(super) fn ecmdq_pending(&self) -> Option<usize> {
         self.features.ecmdq?;
+        self.next_ecmdq()
+    }
+
+    #[inline(never)]
+    fn next_ecmdq(&self) -> Option<usize> {
         let waits = |queue: &Ecmdq| {
             let shape = queue.queue(self.features.cmdqs, self.features.oas_bits);
             queue.runs() && !shape.is_empty(queue.prod, queue.cons)

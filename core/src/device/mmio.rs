@@ -159,12 +159,14 @@ impl Registers {
         self.field(register, field) != 0
     }
 
+    #[inline]
     pub(super) fn set(&mut self, register: Reg, value: u64) {
         if let Some(slot) = self.values.get_mut(register as usize) {
             *slot = value;
         }
     }
 
+    #[inline]
     pub(super) fn put(&mut self, register: Reg, field: Field, value: u64) {
         self.set(register, field.put(self.get(register), value));
     }
@@ -176,6 +178,7 @@ impl Registers {
 
     /// The global errors that are active: those whose GERROR and GERRORN bits differ.
     #[must_use]
+    #[inline]
     pub fn active_errors(&self) -> u64 {
         self.get(Reg::Gerror) ^ self.get(Reg::Gerrorn)
     }
@@ -198,12 +201,14 @@ impl Registers {
 
     /// The command queue.
     #[must_use]
+    #[inline]
     pub fn command_queue(&self, features: &Features) -> Queue {
         self.queue(Reg::CmdqBase, features, features.cmdqs, COMMAND_BYTES)
     }
 
     /// The event queue.
     #[must_use]
+    #[inline]
     pub fn event_queue(&self, features: &Features) -> Queue {
         self.queue(Reg::EventqBase, features, features.eventqs, EVENT_BYTES)
     }
@@ -216,6 +221,7 @@ impl Registers {
 
     /// What invalidations depend on.
     #[must_use]
+    #[inline]
     pub fn scope_control(&self, features: &Features) -> Control {
         let wildcard = self.field(Reg::Cr0, cr0::VMW) as u8;
         Control {
@@ -226,6 +232,7 @@ impl Registers {
         }
     }
 
+    #[inline]
     fn queue(&self, base: Reg, features: &Features, limit: u8, entry_bytes: u64) -> Queue {
         let value = self.get(base);
         let address = value & queue_base::ADDR.mask() & low_mask(features.oas_bits.into());
@@ -234,6 +241,7 @@ impl Registers {
 
     /// A queue's position: `WR` or `RD`.
     #[must_use]
+    #[inline]
     pub fn position(&self, index: Reg) -> u32 {
         self.field(index, queue_index::POSITION) as u32
     }
@@ -326,15 +334,19 @@ fn is_writable(row: &Register, features: &Features) -> bool {
     row.kind == Kind::ReadWrite && !preset
 }
 
-fn check_access(offset: u32, size: usize, window_bytes: u32) -> Result<(), RegisterError> {
+const CMDQ_PROD: usize = Reg::CmdqProd as usize;
+const EVENTQ_CONS: usize = Reg::EventqCons as usize;
+
+/// Why an access is refused, in the order in which that is looked for.
+#[cold]
+#[inline(never)]
+const fn refusal(offset: u32, size: usize) -> RegisterError {
     if size != 4 && size != 8 {
-        Err(RegisterError::InvalidSize)
+        RegisterError::InvalidSize
     } else if !offset.is_multiple_of(size as u32) {
-        Err(RegisterError::Unaligned)
-    } else if offset >= window_bytes {
-        Err(RegisterError::InvalidRegister)
+        RegisterError::Unaligned
     } else {
-        Ok(())
+        RegisterError::InvalidRegister
     }
 }
 
@@ -355,13 +367,49 @@ impl<const N: usize> Smmu<N> {
     }
 
     /// The row of the register at `offset`, if there is one.
+    #[inline]
     fn row(&self, offset: u32) -> Option<&'static Register> {
-        if offset < SIZE_BYTES {
-            return regs::find(offset);
-        }
+        if offset < SIZE_BYTES { regs::find(offset) } else { self.vatos_row(offset) }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn vatos_row(&self, offset: u32) -> Option<&'static Register> {
         let page = SIZE_BYTES + u32::from(self.features.ba_vatos) * PAGE_BYTES;
         let inside = offset.checked_sub(page).filter(|inside| self.features.vatos && *inside < PAGE_BYTES)?;
         regs::find(VATOS_PAGE + inside)
+    }
+
+    /// Whether `offset` is inside of the register window.
+    #[inline]
+    fn holds(&self, offset: u32) -> bool {
+        offset < SIZE_BYTES || offset < self.window_bytes()
+    }
+
+    /// The 32 bits at `offset`, a multiple of 4.
+    #[inline(always)]
+    fn read_half(&self, offset: u32) -> u32 {
+        match regs::word(offset) {
+            Some((row, shift)) if offset < SIZE_BYTES => {
+                (self.registers.values.get(row).copied().unwrap_or(0) >> (shift & 32)) as u32
+            }
+            _ => self.read_far(offset),
+        }
+    }
+
+    /// The 32 bits at `offset` that belong to no register of pages 0 and 1.
+    #[cold]
+    #[inline(never)]
+    fn read_far(&self, offset: u32) -> u32 {
+        match self.row(offset) {
+            Some(row) => (self.registers.get(row.id) >> (8 * (offset & (row.width - 1) & 4))) as u32,
+            None => self.read_ecmdq(offset),
+        }
+    }
+
+    #[inline(never)]
+    fn read_both(&self, offset: u32) -> u64 {
+        u64::from(self.read_half(offset + 4)) << 32 | u64::from(self.read_half(offset))
     }
 
     /// Reads 4 or 8 bytes of the register window at `offset` from page 0, little-endian.
@@ -372,17 +420,21 @@ impl<const N: usize> Smmu<N> {
     /// # Errors
     /// [`RegisterError`]; `data` is then unchanged.
     pub fn read(&self, offset: u32, data: &mut [u8]) -> Result<(), RegisterError> {
-        check_access(offset, data.len(), self.window_bytes())?;
-        for (word, at) in data.chunks_mut(4).zip([offset, offset.wrapping_add(4)]) {
-            let value = match self.row(at) {
-                Some(row) => self.registers.get(row.id) >> (8 * (at & (row.width - 1) & 4)),
-                None => self.read_ecmdq(at).into(),
-            };
-            for (byte, value) in word.iter_mut().zip(value.to_le_bytes()) {
-                *byte = value;
-            }
+        if let Ok(word) = <&mut [u8; 4]>::try_from(&mut *data)
+            && offset.is_multiple_of(4)
+            && self.holds(offset)
+        {
+            *word = self.read_half(offset).to_le_bytes();
+            Ok(())
+        } else if let Ok(words) = <&mut [u8; 8]>::try_from(&mut *data)
+            && offset.is_multiple_of(8)
+            && self.holds(offset)
+        {
+            *words = self.read_both(offset).to_le_bytes();
+            Ok(())
+        } else {
+            Err(refusal(offset, data.len()))
         }
-        Ok(())
     }
 
     /// Writes 4 or 8 bytes of the register window at `offset` from page 0, little-endian.
@@ -399,22 +451,46 @@ impl<const N: usize> Smmu<N> {
         data: &[u8],
         host: &mut H,
     ) -> Result<(), RegisterError> {
-        check_access(offset, data.len(), self.window_bytes())?;
-        let value = data.iter().rev().fold(0, |value, byte| value << 8 | u64::from(*byte));
-        host.step(&Step::RegisterWrite { offset, size: data.len() as u8, value });
-        match self.row(offset) {
-            Some(row) if row.width == 8 && data.len() == 8 => self.write_row(row, value, u64::MAX, host),
-            _ => {
-                self.write_half(offset, value as u32, host);
-                if data.len() == 8 {
-                    self.write_half(offset.wrapping_add(4), (value >> 32) as u32, host);
+        if let Ok(word) = <&[u8; 4]>::try_from(data)
+            && offset.is_multiple_of(4)
+            && self.holds(offset)
+        {
+            let value = u32::from_le_bytes(*word);
+            host.step(&Step::RegisterWrite { offset, size: 4, value: value.into() });
+            // The two indices that software writes all the time: every SMMU has them, and nothing guards them.
+            match regs::word(offset).filter(|_| offset < SIZE_BYTES) {
+                Some((CMDQ_PROD, _)) => {
+                    self.registers.set(Reg::CmdqProd, u64::from(value) & Reg::CmdqProd.row().bits);
+                    self.consume(host);
+                }
+                Some((EVENTQ_CONS, _)) => {
+                    self.registers.set(Reg::EventqCons, u64::from(value) & Reg::EventqCons.row().bits);
+                    self.record_waiting(host);
+                }
+                _ => self.write_half(offset, value, host),
+            }
+            Ok(())
+        } else if let Ok(words) = <&[u8; 8]>::try_from(data)
+            && offset.is_multiple_of(8)
+            && self.holds(offset)
+        {
+            let value = u64::from_le_bytes(*words);
+            host.step(&Step::RegisterWrite { offset, size: 8, value });
+            match self.row(offset) {
+                Some(row) if row.width == 8 => self.write_row(row, value, u64::MAX, host),
+                _ => {
+                    self.write_half(offset, value as u32, host);
+                    self.write_half(offset + 4, (value >> 32) as u32, host);
                 }
             }
+            Ok(())
+        } else {
+            Err(refusal(offset, data.len()))
         }
-        Ok(())
     }
 
     /// Writes 32 bits: a whole 32-bit register or half of a 64-bit one.
+    #[inline(never)]
     fn write_half<H: Host + ?Sized>(&mut self, offset: u32, value: u32, host: &mut H) {
         match self.row(offset) {
             Some(row) => {

@@ -298,11 +298,14 @@ impl<const N: usize> Keep for Caches<N> {
         Some(entry)
     }
 
+    #[inline]
+    fn keeps_tables(&self) -> bool {
+        self.keeps_tables
+    }
+
     fn keep_table<T: Trace + ?Sized>(&mut self, entry: &TableEntry, trace: &mut T) {
-        if self.keeps_tables {
-            self.tables.keep(entry);
-            trace.step(&Step::TableFill(*entry));
-        }
+        self.tables.keep(entry);
+        trace.step(&Step::TableFill(*entry));
     }
 }
 

@@ -1,6 +1,6 @@
 //! Circular queues: positions of index and wrap bit as one number (§3.5.1).
 
-use crate::arch::addr::{Pa, align_down, low_mask};
+use crate::arch::addr::{Pa, align_down};
 
 /// A queue's place in memory: `2^log2_entries` entries of `entry_bytes` from `base` on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -8,33 +8,38 @@ use crate::arch::addr::{Pa, align_down, low_mask};
 pub struct Queue {
     base: Pa,
     log2_entries: u32,
-    entry_bytes: u64,
+    log2_bytes: u32,
 }
 
 impl Queue {
     /// A queue whose base register holds `address` and `log2_size`; an SMMU caps the size to `limit` and aligns the
     /// base to the queue's bytes, at least 32.
     #[must_use]
+    #[inline]
     pub fn new(address: u64, log2_size: u64, limit: u8, entry_bytes: u64) -> Self {
         let log2_entries = (log2_size as u32).min(limit.into());
-        let bytes = (log2_entries + entry_bytes.trailing_zeros()).max(5);
-        Self { base: Pa(align_down(address, bytes)), log2_entries, entry_bytes }
+        let log2_bytes = entry_bytes.trailing_zeros();
+        let base = Pa(align_down(address, (log2_entries + log2_bytes).max(5)));
+        Self { base, log2_entries, log2_bytes }
     }
 
     /// The number of entries.
     #[must_use]
+    #[inline]
     pub const fn entries(&self) -> u32 {
         1 << self.log2_entries
     }
 
     /// The index and wrap bits of `position`; the rest is ignored.
+    #[inline]
     const fn position(&self, position: u32) -> u32 {
-        position & low_mask(self.log2_entries + 1) as u32
+        position & (self.entries() * 2).wrapping_sub(1)
     }
 
     /// Entries between a consumer and a producer, or `None` where the positions make no sense: more than a full queue
     /// apart. Such a queue is left alone.
     #[must_use]
+    #[inline]
     pub const fn len(&self, prod: u32, cons: u32) -> Option<u32> {
         let distance = self.position(prod.wrapping_sub(cons));
         if distance > self.entries() { None } else { Some(distance) }
@@ -42,12 +47,14 @@ impl Queue {
 
     /// Whether there is no entry to consume.
     #[must_use]
+    #[inline]
     pub const fn is_empty(&self, prod: u32, cons: u32) -> bool {
         matches!(self.len(prod, cons), None | Some(0))
     }
 
     /// Whether there is no room to produce into.
     #[must_use]
+    #[inline]
     pub const fn is_full(&self, prod: u32, cons: u32) -> bool {
         match self.len(prod, cons) {
             Some(len) => len == self.entries(),
@@ -57,26 +64,37 @@ impl Queue {
 
     /// The position after `position`: the wrap bit toggles when the index comes back to 0.
     #[must_use]
+    #[inline]
     pub const fn next(&self, position: u32) -> u32 {
-        self.position(self.position(position) + 1)
+        self.after(position, 1)
+    }
+
+    /// The position `count` entries after `position`, which is left as it is if that is 0.
+    #[must_use]
+    #[inline]
+    pub const fn after(&self, position: u32, count: u32) -> u32 {
+        if count == 0 { position } else { self.position(position.wrapping_add(count)) }
     }
 
     /// Entries from `position` to the end of the ring.
     #[must_use]
+    #[inline]
     pub const fn contiguous(&self, position: u32) -> u32 {
         self.entries() - self.index(position)
     }
 
     /// The slot that `position` names.
     #[must_use]
+    #[inline]
     pub const fn index(&self, position: u32) -> u32 {
-        position & low_mask(self.log2_entries) as u32
+        position & self.entries().wrapping_sub(1)
     }
 
     /// The address of the entry at `position`.
     #[must_use]
+    #[inline]
     pub fn entry(&self, position: u32) -> Pa {
-        self.base.offset(u64::from(self.index(position)) * self.entry_bytes)
+        self.base.offset(u64::from(self.index(position)) << self.log2_bytes)
     }
 }
 

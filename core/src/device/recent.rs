@@ -1,192 +1,290 @@
-//! What the last transactions have learnt: a stream's range of addresses and the name of its space in the IOTLB, so that a
-//! hit asks neither STE nor CD again.
+//! The streams of the last transactions: STE and CD as they were parsed, and what they make of an access, so that neither
+//! has to be asked again.
 //!
 //! Everything here is derived from a remembered STE and CD, and forgotten with them: by any CFGI command, when SMMUEN or
-//! E2H changes, and when caches are dropped. Only streams whose stage 1 translates are here; anything else, and any
-//! access that is not simply allowed, goes the long way, which finds the fault.
+//! E2H changes, and when caches are dropped. Only streams whose stage 1 translates are here. What a range does not accept
+//! and what an entry does not allow goes the long way, which finds the fault.
 
+use super::Transaction;
 use crate::arch::addr::low_mask;
-use crate::arch::attributes::{MemoryType, Shareability};
-use crate::arch::entry::{Rights, Space};
+use crate::arch::entry::{Entry, Space};
+use crate::arch::features::Features;
 use crate::arch::id::{StreamId, StreamWorld, SubstreamId};
-use crate::cache::iotlb::{Hit, SpaceTag};
+use crate::cache::iotlb::{Character, Packed, SpaceRefs};
 use crate::format::cd::{Cd, Half};
-use crate::format::ste::Stream;
+use crate::format::descriptor::field;
+use crate::format::ste::{Overrides, Stream};
 use crate::walk::permission::{Access, Demand};
+use crate::walk::{Found, Path};
 
 const SLOTS: usize = 16;
 
-/// A stream's accepted addresses and overrides.
+/// What every access of a known stream asks for.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Recent {
-    stream: StreamId,
-    substream: Option<SubstreamId>,
-    lower: Window,
-    upper: Window,
-    single_range: bool,
-    privileged: Option<bool>,
-    instruction: Option<bool>,
-    space: Space,
-    pub(super) tag: SpaceTag,
-    last: Last,
+    /// Whose: see [`key`].
+    key: u64,
+    windows: Windows,
+    /// What each kind of access needs.
+    needs: [Need; Kind::ALL],
+    pub(super) spaces: SpaceRefs,
 }
 
-/// The answer before this one: what serves sequential DMA.
-#[derive(Clone, Copy, Debug)]
-struct Last {
-    /// The addresses that it answers: those equal to `page` in the bits of `mask`, tags included.
-    page: u64,
-    mask: u64,
-    hit: Hit,
+/// What its misses ask for besides.
+#[derive(Clone, Debug)]
+pub(super) struct Known {
+    pub(super) stream: Stream,
+    pub(super) cd: Cd,
+    pub(super) space: Space,
+    /// How the lower and the upper range are looked up.
+    paths: [Option<Path>; 2],
+    alike: Alike,
 }
 
-impl Last {
-    const NONE: Self = Self {
-        page: 1,
-        mask: 0,
-        hit: Hit {
-            slot: 0,
-            log2_size: 0,
-            output: 0,
-            rights: Rights(0),
-            memory: MemoryType::DEVICE_NGNRNE,
-            sh: Shareability::NonShareable,
-            epoch: 0,
-        },
-    };
-}
-
-/// One range of input addresses: those whose bits of `kept` are at most `last`, seen from the range's own end.
-#[derive(Clone, Copy, Debug)]
-struct Window {
-    kept: u64,
-    last: u64,
-    open_to: OpenTo,
-}
-
-/// Who may use a range.
+/// How an access arrives: whether it reads, writes or does both, and whether it is an instruction fetch and privileged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum OpenTo {
-    Nobody,
-    Privileged,
-    All,
+pub(super) struct Kind(u8);
+
+impl Kind {
+    const ALL: usize = 16;
+
+    #[inline]
+    pub(super) const fn of(transaction: &Transaction) -> Self {
+        let Transaction { access, privileged, instruction, .. } = transaction;
+        Self((*access as u8) << 2 | (*instruction as u8) << 1 | *privileged as u8)
+    }
+
+    const fn access(self) -> Access {
+        match self.0 >> 2 {
+            0 => Access::Read,
+            1 => Access::Write,
+            _ => Access::Atomic,
+        }
+    }
 }
 
-impl Window {
-    fn new(half: Option<&Half>, world: StreamWorld) -> Self {
-        half.map_or(Self { kept: 0, last: 0, open_to: OpenTo::Nobody }, |half| Self {
-            kept: if half.top_byte_ignored { low_mask(56) } else { u64::MAX },
-            last: low_mask(half.input_bits.into()),
-            open_to: match half.unprivileged_disabled && world != StreamWorld::El2 {
-                true => OpenTo::Privileged,
-                false => OpenTo::All,
-            },
-        })
+/// What a kind of access becomes by `PRIVCFG` and `INSTCFG`: the rights that it needs `[5:0]`, whether it is privileged
+/// `[6]`, and an instruction fetch `[7]`. Above that, which stream's it is `[11:8]`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Need(u16);
+
+impl Need {
+    fn of(kind: Kind, overrides: &Overrides, place: usize) -> Self {
+        let demand = Demand {
+            access: kind.access(),
+            privileged: overrides.privileged.unwrap_or(kind.0 & 1 != 0),
+            // A write is never an instruction fetch.
+            instruction: overrides.instruction.unwrap_or(kind.0 & 2 != 0) && kind.access() == Access::Read,
+            asks: false,
+        };
+        let Demand { privileged, instruction, .. } = demand;
+        let bits = demand.required() | u8::from(privileged) << 6 | u8::from(instruction) << 7;
+        Self(u16::from(bits) | ((place % SLOTS) as u16) << 8)
+    }
+
+    /// The question that such an access asks of the IOTLB about a page.
+    #[inline]
+    pub(super) const fn question(self, address: u64) -> u64 {
+        address & !low_mask(12) | self.0 as u64
+    }
+
+    #[inline]
+    pub(super) const fn rights(self) -> u8 {
+        self.0 as u8 & 0x3f
+    }
+
+    #[inline]
+    pub(super) const fn privileged(self) -> bool {
+        self.0 & 1 << 6 != 0
+    }
+
+    #[inline]
+    pub(super) const fn instruction(self) -> bool {
+        self.0 & 1 << 7 != 0
+    }
+}
+
+/// The two ranges of input addresses, by bit 55 of an address: those whose bits of `kept`, seen from the range's own end,
+/// are below the limit.
+#[derive(Clone, Copy, Debug)]
+struct Windows {
+    ends: [u64; 2],
+    kept: [u64; 2],
+    /// For unprivileged accesses, then for privileged ones; 0 where the range is closed.
+    limits: [[u64; 2]; 2],
+}
+
+/// The last leaf that became an entry by its descriptor alone. Another one that differs from it in nothing but the address
+/// becomes the same: what [`Character`] holds is a function of the rest.
+#[derive(Clone, Copy, Debug)]
+struct Alike {
+    /// [`Found::character`], and the range of addresses.
+    leaf: u64,
+    upper: bool,
+    character: Character,
+}
+
+impl Alike {
+    const NOTHING: Self = Self { leaf: 0, upper: false, character: Character::NONE };
+}
+
+impl Windows {
+    const CLOSED: Self = Self { ends: [0; 2], kept: [0; 2], limits: [[0; 2]; 2] };
+
+    fn new(cd: &Cd, world: StreamWorld) -> Self {
+        // A StreamWorld with one range takes bit 55 as any other.
+        let single = world == StreamWorld::El2;
+        let halves = [cd.lower.as_ref(), if single { cd.lower.as_ref() } else { cd.upper.as_ref() }];
+        let kept = |half: &Half| if half.top_byte_ignored { low_mask(56) } else { u64::MAX };
+        let limit = |half: &Half| 1 << half.input_bits;
+        let open = |half: &Half| if half.unprivileged_disabled && !single { 0 } else { limit(half) };
+        Self {
+            ends: [0, if single { 0 } else { u64::MAX }],
+            kept: halves.map(|half| half.map_or(0, kept)),
+            limits: [halves.map(|half| half.map_or(0, open)), halves.map(|half| half.map_or(0, limit))],
+        }
     }
 }
 
 /// The most recent streams.
 #[derive(Clone, Debug)]
 pub(super) struct Recents {
-    slots: [Option<Recent>; SLOTS],
-    /// The slot that was asked for last.
-    current: u8,
+    slots: [Recent; SLOTS],
+    known: [Option<Known>; SLOTS],
 }
 
-fn slot(stream: StreamId, substream: Option<SubstreamId>) -> usize {
-    let ssid = substream.map_or(0, |ssid| ssid.0.wrapping_add(1));
-    (stream.0 ^ stream.0 >> 4 ^ ssid) as usize % SLOTS
+/// StreamID and SubstreamID in one word. SubstreamIDs that none of the architecture's 20 bits reach are not told apart: no
+/// stream is known by such a one.
+#[inline]
+fn key(stream: StreamId, substream: Option<SubstreamId>) -> u64 {
+    let ssid = substream.map_or(0, |ssid| ssid.0.saturating_add(1));
+    u64::from(stream.0) | u64::from(ssid) << 32
+}
+
+/// The one place of a key.
+#[inline]
+const fn slot(key: u64) -> usize {
+    (key ^ key >> 4 ^ key >> 32) as usize % SLOTS
 }
 
 impl Recents {
     pub(super) const fn new() -> Self {
-        Self { slots: [None; SLOTS], current: 0 }
+        Self { slots: [Recent::NOBODY; SLOTS], known: [const { None }; SLOTS] }
     }
 
     pub(super) fn clear(&mut self) {
-        self.slots = [None; SLOTS];
+        self.slots.fill(Recent::NOBODY);
+    }
+
+    /// Where a stream is, if it is known. (See [`Recents::at`].)
+    #[inline]
+    pub(super) fn find(&self, stream: StreamId, substream: Option<SubstreamId>) -> Option<usize> {
+        let key = key(stream, substream);
+        (self.slots.get(slot(key))?.key == key).then_some(slot(key))
     }
 
     #[inline]
-    pub(super) fn find(&mut self, stream: StreamId, substream: Option<SubstreamId>) -> Option<&mut Recent> {
-        let is_it = |recent: &Recent| recent.stream == stream && recent.substream == substream;
-        let current = usize::from(self.current);
-        if !self.slots.get(current).and_then(Option::as_ref).is_some_and(is_it) {
-            self.current = slot(stream, substream) as u8;
-            if !self.slots.get(usize::from(self.current)).and_then(Option::as_ref).is_some_and(is_it) {
-                return None;
-            }
-        }
-        self.slots.get_mut(usize::from(self.current))?.as_mut()
+    pub(super) fn at(&mut self, place: usize) -> Option<&mut Recent> {
+        self.slots.get_mut(place % SLOTS)
     }
 
-    pub(super) fn keep(&mut self, recent: Recent) {
-        if let Some(kept) = self.slots.get_mut(slot(recent.stream, recent.substream)) {
-            *kept = Some(recent);
-        }
+    /// All that is known of a stream.
+    pub(super) fn known(&mut self, place: usize) -> Option<(&mut Recent, &mut Known)> {
+        Some((self.slots.get_mut(place % SLOTS)?, self.known.get_mut(place % SLOTS)?.as_mut()?))
     }
-}
 
-impl Recent {
-    pub(super) fn new(
+    /// Keeps a stream whose CD has told its space, in the place of another.
+    pub(super) fn keep(
+        &mut self,
         id: StreamId,
         substream: Option<SubstreamId>,
         stream: &Stream,
         cd: &Cd,
         space: Space,
-        tag: SpaceTag,
-    ) -> Self {
+        spaces: SpaceRefs,
+        features: &Features,
+    ) {
+        let key = key(id, substream);
+        if let (Some(recent), Some(known)) = (self.slots.get_mut(slot(key)), self.known.get_mut(slot(key))) {
+            *recent = Recent::new(key, stream, cd, space.world, spaces);
+            let path = |half: &Option<Half>| half.as_ref().map(|half| Path::new(cd, half, features));
+            let paths = [path(&cd.lower), path(&cd.upper)];
+            *known = Some(Known { stream: *stream, cd: *cd, space, paths, alike: Alike::NOTHING });
+        }
+    }
+}
+
+impl Recent {
+    /// The key is that of an impossible SubstreamID; no range is open.
+    const NOBODY: Self = Self {
+        key: u64::MAX,
+        windows: Windows::CLOSED,
+        needs: [Need(0); Kind::ALL],
+        spaces: SpaceRefs::NONE,
+    };
+
+    fn new(key: u64, stream: &Stream, cd: &Cd, world: StreamWorld, spaces: SpaceRefs) -> Self {
         Self {
-            stream: id,
-            substream,
-            lower: Window::new(cd.lower.as_ref(), space.world),
-            upper: Window::new(cd.upper.as_ref(), space.world),
-            single_range: space.world == StreamWorld::El2,
-            privileged: stream.overrides.privileged,
-            instruction: stream.overrides.instruction,
-            space,
-            tag,
-            last: Last::NONE,
+            key,
+            windows: Windows::new(cd, world),
+            needs: core::array::from_fn(|kind| Need::of(Kind(kind as u8), &stream.overrides, slot(key))),
+            spaces,
+            ..Self::NOBODY
         }
     }
 
-    pub(super) const fn space(&self) -> &Space {
-        &self.space
-    }
-
-    /// The access after the overrides of the STE.
+    /// What a kind of access needs.
     #[inline]
-    pub(super) fn demand(&self, demand: Demand) -> Demand {
-        Demand {
-            privileged: self.privileged.unwrap_or(demand.privileged),
-            instruction: self.instruction.unwrap_or(demand.instruction)
-                && matches!(demand.access, Access::Read),
-            ..demand
-        }
-    }
-
-    /// The last answer, if it is current and answers `address` too.
-    #[inline]
-    pub(super) fn again(&self, address: u64, epoch: u64) -> Option<&Hit> {
-        let Last { page, mask, hit } = &self.last;
-        (address & mask == *page && hit.epoch == epoch).then_some(hit)
-    }
-
-    /// Remembers an answer. Ranges for privileged accesses alone answer no other.
-    pub(super) fn keep(&mut self, address: u64, hit: &Hit) {
-        if self.lower.open_to != OpenTo::Privileged && self.upper.open_to != OpenTo::Privileged {
-            let mask = !low_mask(hit.log2_size.into());
-            self.last = Last { page: address & mask, mask, hit: *hit };
-        }
+    pub(super) fn need(&self, kind: Kind) -> Need {
+        self.needs.get(usize::from(kind.0) % Kind::ALL).copied().unwrap_or(Need(0))
     }
 
     /// The address that the IOTLB knows `address` by; `None` if no range accepts it.
     #[inline]
     pub(super) fn accept(&self, address: u64, privileged: bool) -> Option<u64> {
-        let upper = !self.single_range && address >> 55 & 1 != 0;
-        let (window, ends) = if upper { (&self.upper, u64::MAX) } else { (&self.lower, 0) };
-        let from_end = (address ^ ends) & window.kept;
-        let open = window.open_to == OpenTo::All || (window.open_to == OpenTo::Privileged && privileged);
-        (open && from_end <= window.last).then_some(from_end ^ ends)
+        let Windows { ends, kept, limits } = &self.windows;
+        let upper = (address >> 55 & 1) as usize;
+        let end = *ends.get(upper)?;
+        let from_end = (address ^ end) & *kept.get(upper)?;
+        let limit = *limits.get(usize::from(privileged))?.get(upper)?;
+        (from_end < limit).then_some(from_end ^ end)
+    }
+}
+
+impl Known {
+    /// Whether an accepted address belongs to the upper range.
+    #[inline]
+    pub(super) fn is_upper(&self, address: u64) -> bool {
+        address >> 55 & 1 != 0 && self.space.world != StreamWorld::El2
+    }
+
+    /// How one of the two ranges is looked up.
+    #[inline]
+    pub(super) fn path(&self, upper: bool) -> Option<&Path> {
+        self.paths.get(usize::from(upper))?.as_ref()
+    }
+
+    /// One of the two ranges.
+    #[inline]
+    pub(super) const fn half(&self, upper: bool) -> Option<&Half> {
+        if upper { self.cd.upper.as_ref() } else { self.cd.lower.as_ref() }
+    }
+
+    /// What a leaf of stage 1 becomes, if one like it has become an entry before.
+    #[inline]
+    pub(super) fn alike(&self, found: &Found, upper: bool) -> Option<Character> {
+        let alike = found.character() == self.alike.leaf && upper == self.alike.upper;
+        alike.then_some(self.alike.character)
+    }
+
+    /// Learns from a leaf of stage 1 that has become `entry`: not where its neighbours, or an update of its flags, had a
+    /// part in that.
+    pub(super) fn learn(&mut self, found: &Found, upper: bool, entry: &Entry) {
+        let word = found.word;
+        let alone = field::CONTIGUOUS.get(word) == 0;
+        let firm = field::AF.get(word) != 0 && !(self.cd.hardware_dirty && field::DBM.get(word) != 0);
+        if alone && firm {
+            self.alike = Alike { leaf: found.character(), upper, character: Packed::new(entry).character() };
+        }
     }
 }

@@ -33,7 +33,16 @@ impl<const N: usize> Smmu<N> {
     }
 
     /// Records stalled transactions whose records found no room, oldest first, as far as there is room now.
+    #[inline]
     pub(super) fn record_waiting<H: Host + ?Sized>(&mut self, host: &mut H) {
+        if self.stalls.are_held() {
+            self.record_held(host);
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn record_held<H: Host + ?Sized>(&mut self, host: &mut H) {
         while let Some((stag, event)) = self.stalls.next_unrecorded() {
             if !self.record_stall(&event, host) {
                 break;

@@ -56,6 +56,12 @@ impl Stalls {
         self.list.len() < usize::from(features.stall_max) && !self.list.is_full()
     }
 
+    /// Whether any transaction is held.
+    #[inline]
+    pub(super) fn are_held(&self) -> bool {
+        !self.list.is_empty()
+    }
+
     /// A name that no held transaction has.
     pub(super) fn fresh_stag(&mut self) -> Stag {
         // One of MAX_STALLS + 1 consecutive numbers is free.
@@ -88,14 +94,17 @@ impl Stalls {
     }
 
     /// A CFGI or TLBI command has been executed.
+    #[inline]
     pub(super) fn touch(&mut self) {
         self.touched = true;
     }
 
     /// CMD_SYNC after an invalidation: transactions whose records still wait for room try again, since the record would
     /// tell of what may have been invalidated (§7.2).
+    #[inline]
     pub(super) fn retry_unrecorded(&mut self) {
-        if core::mem::take(&mut self.touched) {
+        let touched = core::mem::take(&mut self.touched);
+        if self.are_held() && touched {
             for held in self.list.iter_mut().filter(|held| !held.recorded) {
                 held.decision.get_or_insert(Resume::Retry);
             }

@@ -1,13 +1,14 @@
 //! A transaction's way through the SMMU, in the order of §3.3 and §7.3.22.
 
-use super::recent::Recent;
-use super::{Response, Smmu, Terminated, Transaction, Translation};
-use crate::arch::addr::{Pa, Stage, low_mask};
+use super::recent::{Kind, Known, Need};
+use super::{Caches, Response, Smmu, Terminated, Transaction, Translation};
+use crate::arch::addr::{Pa, Stage, align_down, low_mask};
 use crate::arch::attributes::{Attributes, MemoryType, Shareability};
 use crate::arch::entry::{Entry, Space};
 use crate::arch::fault::{Class, Fault, Place};
 use crate::arch::features::{Features, Version};
 use crate::arch::id::{Asid, Stag};
+use crate::cache::iotlb::{Answer, Hit, Packed, SpaceRefs};
 use crate::env::Host;
 use crate::env::memory::Memory;
 use crate::env::trace::{Step, Trace};
@@ -18,7 +19,7 @@ use crate::format::ste::{Overrides, Stage2, Ste, Stream};
 use crate::walk::geometry::select;
 use crate::walk::permission::{Access, Demand};
 use crate::walk::structures::{Context, StreamTable, context};
-use crate::walk::{Forget, Keep, ReadOnly, Walk, second_memory, second_space};
+use crate::walk::{Forget, Found, Keep, ReadOnly, Walk, second_memory, second_space};
 
 /// What the registers say about translation.
 pub(super) struct Control {
@@ -72,56 +73,95 @@ impl<const N: usize> Smmu<N> {
     ///
     /// # Errors
     /// [`Terminated`] says what the device behind the SMMU sees, and which record was made.
+    #[inline(always)]
     pub fn translate<H: Host + ?Sized>(
         &mut self,
         transaction: &Transaction,
         host: &mut H,
     ) -> Result<Translation, Terminated> {
-        if let Some(translation) = self.translate_again(transaction, host) {
-            return Ok(translation);
+        let Some(place) = self.recents.find(transaction.stream, transaction.substream) else {
+            return self.translate_anew(transaction, host);
+        };
+        // Hints that come in would have to be combined with the entry's.
+        if transaction.memory != MemoryType::WRITE_BACK {
+            return self.translate_anew(transaction, host);
+        }
+        if let Some(recent) = self.recents.at(place) {
+            let need = recent.need(Kind::of(transaction));
+            let address = transaction.address.0;
+            if let Some(answer) = self.caches.iotlb.again(need.question(address), host) {
+                return Ok(translation(answer, address, need));
+            }
+        }
+        self.translate_known(place, transaction, host)
+    }
+
+    /// A stream that is known.
+    #[inline(never)]
+    fn translate_known<H: Host + ?Sized>(
+        &mut self,
+        place: usize,
+        transaction: &Transaction,
+        host: &mut H,
+    ) -> Result<Translation, Terminated> {
+        let address = transaction.address.0;
+        let iotlb = &mut self.caches.iotlb;
+        if let Some(recent) = self.recents.at(place) {
+            let need = recent.need(Kind::of(transaction));
+            if let Some(input) = recent.accept(address, need.privileged()) {
+                let Some(hit) = iotlb.hit(&recent.spaces, input) else {
+                    return self.translate_missed(place, transaction, input, host);
+                };
+                if iotlb.payload(hit.slot).is_some_and(|payload| payload.rights().has(need.rights()))
+                    && let Some(payload) = iotlb.take(hit.slot, host)
+                {
+                    let answer = iotlb.answer(need.question(address), address, payload, hit);
+                    return Ok(translation(answer, address, need));
+                }
+            }
         }
         self.translate_anew(transaction, host)
     }
 
-    /// A hit of a stream that was here lately; anything else is `None`, and has no effect.
-    #[inline]
-    fn translate_again<H: Host + ?Sized>(
+    /// A miss of such a stream, which may use `input`.
+    #[inline(never)]
+    fn translate_missed<H: Host + ?Sized>(
         &mut self,
+        place: usize,
         transaction: &Transaction,
+        input: u64,
         host: &mut H,
-    ) -> Option<Translation> {
-        let recent = self.recents.find(transaction.stream, transaction.substream)?;
-        // Hints that come in would have to be combined with the entry's.
-        if transaction.memory != MemoryType::WRITE_BACK {
-            return None;
-        }
-        let iotlb = &mut self.caches.iotlb;
+    ) -> Result<Translation, Terminated> {
+        let Self { features, caches, recents, .. } = self;
         let address = transaction.address.0;
-        let demand = recent.demand(transaction.demand());
-        let hit = match recent.again(address, iotlb.epoch()) {
-            Some(hit) => {
-                iotlb.used(hit.slot);
-                *hit
-            }
-            None => {
-                let hit = iotlb.hit(recent.tag, recent.accept(address, demand.privileged)?)?;
-                recent.keep(address, &hit);
-                hit
-            }
+        let Some((recent, known)) = recents.known(place) else {
+            return self.translate_anew(transaction, host);
         };
-        if !hit.rights.has(demand.required()) {
-            return None;
+        if caches.iotlb.is_stale(&recent.spaces) {
+            recent.spaces = caches.iotlb.references(&known.space);
+            return self.translate_known(place, transaction, host);
         }
-        if host.wants_entries()
-            && let Some(entry) = iotlb.entry(hit.slot as usize)
-        {
-            host.step(&Step::Hit(entry));
+        if caches.iotlb.overflows() {
+            return self.translate_anew(transaction, host);
         }
-        let size = 1 << hit.log2_size;
-        let offset = address & (size - 1);
-        let Demand { privileged, instruction, .. } = demand;
-        let attributes = Attributes { memory: hit.memory, sh: hit.sh, privileged, instruction };
-        Some(Translation { pa: Pa(hit.output | offset), span: size - offset, attributes })
+        let need = recent.need(Kind::of(transaction));
+        let demand = Demand {
+            access: transaction.access,
+            privileged: need.privileged(),
+            instruction: need.instruction(),
+            asks: false,
+        };
+        let mut walk = Walk { features, host, kept: caches, demand };
+        match refill(&mut walk, known, &mut recent.spaces, input) {
+            Ok((payload, hit)) => {
+                let answer = caches.iotlb.answer(need.question(address), address, payload, hit);
+                Ok(translation(answer, address, need))
+            }
+            Err(fault) => {
+                let rule = rule(&fault, &known.stream, Some(&known.cd));
+                Err(self.terminate(transaction, &Failure { fault: Some(fault), demand, rule }, host))
+            }
+        }
     }
 
     /// The long way: registers, structures, IOTLB, walk.
@@ -145,11 +185,7 @@ impl<const N: usize> Smmu<N> {
     fn remember(&mut self, transaction: &Transaction, passage: &Passage) {
         let Some(entry) = passage.entry.as_ref().filter(|entry| entry.s1.is_some()) else { return };
         let Transaction { stream: id, substream, .. } = *transaction;
-        let iotlb = &self.caches.iotlb;
-        if let Some(recent) = self.recents.find(id, substream) {
-            if let Some(tag) = iotlb.tag(recent.space()) {
-                recent.tag = tag;
-            }
+        if self.recents.find(id, substream).is_some() {
             return;
         }
         let config = &self.caches.config;
@@ -160,9 +196,9 @@ impl<const N: usize> Smmu<N> {
         }
         let Some(cd) = config.cd(id, index) else { return };
         let space = Space { asid: cd.asid, aset: cd.aset, ..entry.space };
-        if let Some(tag) = iotlb.tag(&space) {
-            self.recents.keep(Recent::new(id, substream, stream, cd, space, tag));
-        }
+        let spaces = self.caches.iotlb.references(&space);
+        self.recents.keep(id, substream, stream, cd, space, spaces, &self.features);
+        self.caches.iotlb.forget_answers();
     }
 
     /// Translates one access from registers and memory alone: no caches, no records, no side effects. Flags that
@@ -245,6 +281,62 @@ impl<const N: usize> Smmu<N> {
         let response = if rule.abort || rule.stall { Response::Abort } else { Response::RazWi };
         Terminated { response, event: kind.filter(|_| record) }
     }
+}
+
+/// Walks for a known stream, and keeps the translation: what it is, and where.
+#[inline(always)]
+fn refill<const N: usize, H: Host + ?Sized>(
+    walk: &mut Walk<'_, H, Caches<N>>,
+    known: &mut Known,
+    spaces: &mut SpaceRefs,
+    input: u64,
+) -> Result<(Packed, Hit), Fault> {
+    let upper = known.is_upper(input);
+    let (payload, log2_size) = match known.path(upper) {
+        Some(path) if known.stream.s2.is_none() => {
+            let found = walk.find_leaf_alone(path, &known.space, input)?;
+            let alike = known.alike(&found, upper);
+            match alike.filter(|character| character.rights().has(walk.demand.required())) {
+                Some(character) => (character.at(found.output), path.granule.level_shift(found.level)),
+                None => study(walk, known, upper, input, &found)?,
+            }
+        }
+        _ => {
+            let Known { stream, cd, space, .. } = &*known;
+            let entry = walk.translate(stream, Some(cd), space, input)?;
+            (Packed::new(&entry), entry.log2_size.into())
+        }
+    };
+    let first = align_down(input, log2_size);
+    let slot = walk.kept.iotlb.fill(spaces, &known.space, first, log2_size, payload, walk.host);
+    Ok((payload, Hit { slot: slot.unwrap_or(u32::MAX), log2_size }))
+}
+
+/// What a leaf becomes that is like none before: later ones may be like it.
+#[inline(never)]
+fn study<const N: usize, H: Host + ?Sized>(
+    walk: &mut Walk<'_, H, Caches<N>>,
+    known: &mut Known,
+    upper: bool,
+    input: u64,
+    found: &Found,
+) -> Result<(Packed, u32), Fault> {
+    let Some(half) = known.half(upper) else { return Err(Fault::BadCd) };
+    let entry = walk.entry_of(&known.stream, &known.cd, half, &known.space, input, *found)?;
+    known.learn(found, upper, &entry);
+    Ok((Packed::new(&entry), entry.log2_size.into()))
+}
+
+/// Where an access goes that an entry allows.
+#[inline(always)]
+fn translation(answer: Answer, address: u64, need: Need) -> Translation {
+    let attributes = Attributes {
+        memory: answer.memory(),
+        sh: answer.sh(),
+        privileged: need.privileged(),
+        instruction: need.instruction(),
+    };
+    Translation { pa: Pa(answer.output(address)), span: answer.span(address), attributes }
 }
 
 impl Transaction {

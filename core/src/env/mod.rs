@@ -86,6 +86,11 @@ impl<M: ?Sized, I: ?Sized, T: Trace + ?Sized> Trace for Env<'_, M, I, T> {
     }
 
     #[inline]
+    fn watches(&self) -> bool {
+        self.trace.watches()
+    }
+
+    #[inline]
     fn wants_entries(&self) -> bool {
         self.trace.wants_entries()
     }

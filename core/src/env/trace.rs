@@ -259,8 +259,14 @@ pub trait Trace {
     ) {
     }
 
-    /// Whether [`Step::Drop`] is worth the look at each entry that it costs; otherwise a command that names whole address
-    /// spaces forgets them at once.
+    /// Whether anybody is told anything. Where nobody is, steps are not even made up; results do not change.
+    #[inline]
+    fn watches(&self) -> bool {
+        true
+    }
+
+    /// Whether [`Step::Drop`] and [`Step::TableDrop`] are worth the look at each entry that they cost; otherwise they are not
+    /// told, and a command that names whole address spaces forgets them at once.
     #[inline]
     fn wants_entries(&self) -> bool {
         true
@@ -279,6 +285,11 @@ pub struct NoTrace;
 impl Trace for NoTrace {
     #[inline(always)]
     fn step(&mut self, _: &Step) {}
+
+    #[inline(always)]
+    fn watches(&self) -> bool {
+        false
+    }
 
     #[inline(always)]
     fn wants_entries(&self) -> bool {

@@ -181,15 +181,61 @@ register_map! {
     VatosPar        "VATOS_PAR"         0x20a18 8 ReadOnly  0xffff_ffff_ffff_ffff, None Vatos 0;
 }
 
+/// Bytes at the beginning of each page that hold all of its registers.
+const USED_BYTES: u32 = 0x1000;
+
+/// Which register a 32-bit word belongs to.
+#[derive(Clone, Copy)]
+struct Word {
+    /// The number of its row.
+    row: u8,
+    /// Bit `n` is set if the word is there on page `n`.
+    pages: u8,
+    /// How many lower bits of the register are in another word.
+    shift: u8,
+}
+
+/// The words of all pages, which have no two registers at the same place.
+const WORDS: [Word; USED_BYTES as usize / 4] = {
+    let mut words = [Word { row: 0, pages: 0, shift: 0 }; USED_BYTES as usize / 4];
+    let mut n = 0;
+    while n < REGISTERS.len() {
+        #[expect(clippy::indexing_slicing, reason = "both are below their lengths, or this does not compile")]
+        {
+            let Register { offset, width, .. } = REGISTERS[n];
+            let mut byte = 0;
+            while byte < width {
+                let word = &mut words[((offset + byte) % PAGE_BYTES) as usize / 4];
+                assert!(word.pages == 0);
+                // The event and PRI queue indices of page 1 are found at page 0 as well.
+                let pages = match offset / PAGE_BYTES {
+                    1 => 0b11,
+                    page => 1 << page,
+                };
+                *word = Word { row: n as u8, pages, shift: 8 * byte as u8 };
+                byte += 4;
+            }
+        }
+        n += 1;
+    }
+    words
+};
+
+/// The number of the row that holds the byte at `offset`, and how far the register's value has to be shifted right to begin
+/// with the 32 bits around it.
+#[inline]
+pub(crate) fn word(offset: u32) -> Option<(usize, u32)> {
+    let (page, inside) = (offset / PAGE_BYTES, offset % PAGE_BYTES);
+    let word = WORDS.get(inside as usize / 4)?;
+    (page < 8 && word.pages >> page & 1 != 0).then_some((word.row.into(), word.shift.into()))
+}
+
 /// The row that holds the byte at `offset`. The event and PRI queue indices of page 1 are found at page 0 as well.
 #[must_use]
+#[inline]
 pub fn find(offset: u32) -> Option<&'static Register> {
-    let offset = match offset {
-        0xa8..=0xaf | 0xc8..=0xcf => offset + 0x1_0000,
-        _ => offset,
-    };
-    let after = REGISTERS.partition_point(|row| row.offset <= offset);
-    REGISTERS.get(after.checked_sub(1)?).filter(|row| offset < row.offset + row.width)
+    const TABLE: &[Register] = &REGISTERS;
+    word(offset).and_then(|(row, _)| TABLE.get(row))
 }
 
 impl Reg {
@@ -379,7 +425,7 @@ pub mod atos {
 
 #[cfg(test)]
 mod tests {
-    use super::{REGISTERS, Reg, find};
+    use super::{PAGE_BYTES, REGISTERS, Reg, find};
 
     #[test]
     fn rows_are_in_order_and_do_not_overlap() {
@@ -403,6 +449,17 @@ mod tests {
         assert_eq!(name(0xa8), Some("EVENTQ_PROD"), "alias");
         assert_eq!(name(0x1_00ac), Some("EVENTQ_CONS"));
         assert_eq!(name(0x1_0000), None);
+        assert_eq!(name(0x2_0a00), Some("VATOS_CTRL"));
+        assert_eq!((name(0xa00), name(0x1_0a00)), (None, None));
+        assert_eq!((name(0x1_0020), name(0x2_0020), name(0x1020), name(u32::MAX)), (None, None, None, None));
+        for offset in 0..4 * PAGE_BYTES {
+            let at = match offset {
+                0xa8..=0xaf | 0xc8..=0xcf => offset + PAGE_BYTES,
+                _ => offset,
+            };
+            let holds = |row: &&super::Register| (row.offset..row.offset + row.width).contains(&at);
+            assert_eq!(find(offset), REGISTERS.iter().find(holds), "{offset:#x}");
+        }
         assert_eq!(find(0x20).map(|row| row.id), Some(Reg::Cr0));
     }
 }

@@ -25,17 +25,67 @@ pub fn select(cd: &Cd, world: StreamWorld, privileged: bool, address: u64) -> Op
     (outside <= low_mask(half.input_bits.into())).then_some((half, address))
 }
 
-/// The byte offset of the descriptor for `input` in the table at `level`. `width` is the number of address bits that
-/// are left at this level: all of them at the start, where tables may be larger or smaller than a granule.
-#[must_use]
-#[inline]
-pub fn descriptor_offset(granule: Granule, level: Level, width: u32, input: u64) -> u64 {
-    (input & low_mask(width)) >> granule.level_shift(level) << 3
+/// Where a descent is: which table's descriptor is read next.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Descent {
+    pub(crate) level: Level,
+    /// Address of the table.
+    table: u64,
+    /// log2 of the bytes that a descriptor of this level covers.
+    shift: u32,
+    /// Index bits that a full table resolves.
+    stride: u32,
+    /// Bits of the index at this level: all that are left at the start, where tables may be larger or smaller than a granule.
+    index: u64,
 }
 
-/// Address bits that are left below `level`'s parent: what the table at `level` and those below it resolve.
-#[must_use]
-#[inline]
-pub const fn full_width(granule: Granule, level: Level) -> u32 {
-    granule.level_shift(level) + granule.stride()
+impl Descent {
+    /// From the start of a walk of addresses of `input_bits`.
+    #[inline]
+    pub(crate) const fn from_start(granule: Granule, start: Level, table: u64, input_bits: u8) -> Self {
+        let shift = granule.level_shift(start);
+        let index = low_mask((input_bits as u32).saturating_sub(shift));
+        Self { level: start, table, shift, stride: granule.stride(), index }
+    }
+
+    /// From a table of `level` that is remembered.
+    #[inline]
+    pub(crate) const fn from_table(granule: Granule, level: Level, table: u64) -> Self {
+        let stride = granule.stride();
+        Self { level, table, shift: granule.level_shift(level), stride, index: low_mask(stride) }
+    }
+
+    /// The address of the descriptor for `input`.
+    #[inline]
+    pub(crate) const fn location(&self, input: u64) -> u64 {
+        self.table | (input >> self.shift & self.index) << 3
+    }
+
+    /// The next table's address, if `word` is a table descriptor of this level.
+    #[inline]
+    pub(crate) const fn table(&self, word: u64, high: bool) -> Option<u64> {
+        if word & 0b11 != 0b11 || matches!(self.level, Level::L3) {
+            return None;
+        }
+        // A table is a granule: of as many bytes as a full index has descriptors of 8.
+        let low = word & low_mask(48) & !low_mask(self.stride + 3);
+        Some(if high { low | (word >> 12 & 0xf) << 48 } else { low })
+    }
+
+    /// To the table at `table`, one level down.
+    #[inline]
+    pub(crate) const fn down(&mut self, table: u64) {
+        if let Some(below) = self.level.next() {
+            self.level = below;
+        }
+        self.table = table;
+        self.shift -= self.stride;
+        self.index = low_mask(self.stride);
+    }
+
+    /// log2 of the bytes that a descriptor of this level covers.
+    #[inline]
+    pub(crate) const fn shift(&self) -> u32 {
+        self.shift
+    }
 }

@@ -10,6 +10,8 @@ mod stage1;
 mod stage2;
 pub mod structures;
 
+pub(crate) use stage1::{Found, Path};
+
 use crate::arch::addr::{Granule, Ipa, Level, Pa, Stage, align_down};
 use crate::arch::attributes::MemoryType;
 use crate::arch::entry::{Entry, Space, TableEntry};
@@ -82,6 +84,11 @@ pub trait Keep {
         _trace: &mut T,
     ) -> Option<TableEntry> {
         None
+    }
+
+    /// Whether table descriptors are worth offering.
+    fn keeps_tables(&self) -> bool {
+        false
     }
 
     /// Offers a table descriptor.

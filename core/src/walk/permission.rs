@@ -68,12 +68,14 @@ impl Demand {
     #[must_use]
     #[inline]
     pub const fn required(&self) -> u8 {
-        let unprivileged = match self.access {
-            Access::Read if self.instruction => Rights::UX,
-            Access::Read => Rights::UR,
-            Access::Write => Rights::UW,
-            Access::Atomic => Rights::UR | Rights::UW,
+        // A byte for each kind of access, instruction fetches last: this is asked of every hit.
+        const UNPRIVILEGED: u32 =
+            u32::from_le_bytes([Rights::UR, Rights::UW, Rights::UR | Rights::UW, Rights::UX]);
+        let kind = match self.access {
+            Access::Read if self.instruction => 3,
+            access => access as u32,
         };
+        let unprivileged = (UNPRIVILEGED >> (8 * kind)) as u8;
         if self.privileged { unprivileged >> Rights::UNPRIVILEGED_SHIFT } else { unprivileged }
     }
 

@@ -1,30 +1,43 @@
 //! The stage 1 walk (DDI 0487 §D8.2; order of checks §7.3.22).
 
-use super::geometry::{descriptor_offset, full_width, select};
+use super::geometry::{Descent, select};
 use super::{Keep, RESTARTS, Updates, Walk, at_input, permission, second_space};
-use crate::arch::addr::{Ipa, Level, Pa, Stage, align_down, low_mask};
+use crate::arch::addr::{Granule, Ipa, Level, Pa, Stage, align_down, low_mask};
 use crate::arch::attributes::{MemoryType, Shareability};
 use crate::arch::entry::{Entry, Leaf, Rights, Space, TableEntry, TableLimits};
 use crate::arch::fault::{Class, Fault, Place};
+use crate::arch::features::Features;
 use crate::arch::id::StreamWorld;
 use crate::env::memory::Memory;
 use crate::env::trace::{Step, Trace};
 use crate::format::Endian;
 use crate::format::cd::{Cd, Half};
 use crate::format::descriptor::{Descriptor, field};
-use crate::format::ste::Stream;
+use crate::format::ste::{Stage2, Stream};
 use crate::walk::permission::Demand;
 
 /// A descriptor that ended the walk, and where it was read.
-struct Found {
-    word: u64,
-    output: u64,
-    level: Level,
-    limits: TableLimits,
+#[derive(Clone, Copy)]
+pub(crate) struct Found {
+    pub(crate) word: u64,
+    pub(crate) output: u64,
+    pub(crate) level: Level,
+    pub(crate) limits: TableLimits,
     /// Its address as stage 1 knows it.
     location: u64,
     /// Its physical address.
     address: Pa,
+}
+
+impl Found {
+    /// All that decides what the leaf becomes, but for addresses and configuration: its attributes, its level, and what
+    /// tables forbid, where a descriptor has its address.
+    #[inline]
+    pub(crate) fn character(&self) -> u64 {
+        const ADDRESS: u64 = low_mask(48) & !low_mask(12);
+        let Self { word, level, limits, .. } = *self;
+        word & !ADDRESS | (level.number() as u64) << 12 | (limits.bits() as u64) << 14
+    }
 }
 
 impl<H: Memory + Trace + ?Sized, K: Keep> Walk<'_, H, K> {
@@ -39,17 +52,32 @@ impl<H: Memory + Trace + ?Sized, K: Keep> Walk<'_, H, K> {
         let Some((half, input)) = select(cd, space.world, self.demand.privileged, input) else {
             return Err(Fault::Translation(at_input()));
         };
-        for _ in 0..RESTARTS {
-            let found = self.find_leaf(stream, cd, half, space, input)?;
+        let found = self.find_leaf_of(stream, cd, half, space, input)?;
+        self.entry_of(stream, cd, half, space, input, found)
+    }
+
+    /// The entry that a leaf becomes; where it changes under a hardware update, the walk starts again.
+    pub(crate) fn entry_of(
+        &mut self,
+        stream: &Stream,
+        cd: &Cd,
+        half: &Half,
+        space: &Space,
+        input: u64,
+        mut found: Found,
+    ) -> Result<Entry, Fault> {
+        for _ in 1..RESTARTS {
             if let Some(entry) = self.use_leaf(stream, cd, half, space, input, &found)? {
                 return Ok(entry);
             }
+            found = self.find_leaf_of(stream, cd, half, space, input)?;
         }
-        Err(Fault::WalkEabt(Place { class: Class::Tt, ..at_input() }, Pa(half.base)))
+        let last = self.use_leaf(stream, cd, half, space, input, &found)?;
+        last.ok_or(Fault::WalkEabt(Place { class: Class::Tt, ..at_input() }, Pa(half.base)))
     }
 
-    /// Reads descriptors from the nearest remembered table on, to a leaf.
-    fn find_leaf(
+    #[inline(never)]
+    fn find_leaf_of(
         &mut self,
         stream: &Stream,
         cd: &Cd,
@@ -57,53 +85,68 @@ impl<H: Memory + Trace + ?Sized, K: Keep> Walk<'_, H, K> {
         space: &Space,
         input: u64,
     ) -> Result<Found, Fault> {
-        let granule = half.granule;
-        let mut level = half.start;
-        let mut table = half.base;
-        let mut width = u32::from(half.input_bits);
-        let mut limits = TableLimits::default();
-        if let Some(kept) = self.kept.find_table(space, granule, half.start, input, self.host)
+        let path = Path::new(cd, half, self.features);
+        match &stream.s2 {
+            None => self.find_leaf_alone(&path, space, input),
+            s2 => self.find_leaf(s2.as_ref(), &path, space, input),
+        }
+    }
+
+    /// The same where there is no stage 2.
+    #[inline(never)]
+    pub(crate) fn find_leaf_alone(&mut self, path: &Path, space: &Space, input: u64) -> Result<Found, Fault> {
+        self.find_leaf(None, path, space, input)
+    }
+
+    /// Reads descriptors from the nearest remembered table on, to a leaf.
+    #[inline(always)]
+    fn find_leaf(
+        &mut self,
+        s2: Option<&Stage2>,
+        path: &Path,
+        space: &Space,
+        input: u64,
+    ) -> Result<Found, Fault> {
+        let Path { granule, start, beyond, wide, endian, .. } = *path;
+        let mut limits = TableLimits::NONE;
+        let mut descent = start;
+        if self.kept.keeps_tables()
+            && let Some(kept) = self.kept.find_table(space, granule, start.level, input, self.host)
             && let Some(below) = kept.level.next()
         {
-            (level, table, limits) = (below, kept.next, kept.limits);
-            width = full_width(granule, below);
+            limits = kept.limits;
+            descent = Descent::from_table(granule, below, kept.next);
         }
         loop {
-            let location = table | descriptor_offset(granule, level, width, input);
-            let address = match &stream.s2 {
+            let location = descent.location(input);
+            let level = descent.level;
+            let address = match s2 {
                 None => Pa(location),
                 Some(s2) => {
                     let data = Demand::STRUCTURE_READ;
                     self.table_access(s2, space, Ipa(location), data, Class::Tt)?
                 }
             };
-            let word = self.read_descriptor(Stage::S1, level, cd.endian, address, Class::Tt, Ipa(0))?;
-            let wide = low_mask(cd.output_bits.into());
-            match (Descriptor::parse(word, granule, level, self.features.oas_bits), level.next()) {
-                (Descriptor::Table(next) | Descriptor::Leaf(next), _) if next > wide => {
-                    return Err(Fault::AddrSize(at_input()));
-                }
-                (Descriptor::Leaf(output), _) => {
-                    return Ok(Found { word, output, level, limits, location, address });
-                }
-                (Descriptor::Table(next), Some(below)) => {
-                    if !half.hierarchical_disabled {
-                        limits = add_limits(limits, word, space.world);
-                    }
-                    let kept = TableEntry {
-                        space: *space,
-                        granule,
-                        level,
-                        input: align_down(input, granule.level_shift(level)),
-                        next,
-                        limits,
-                    };
-                    self.kept.keep_table(&kept, self.host);
-                    (level, table) = (below, next);
-                    width = full_width(granule, below);
-                }
-                _ => return Err(Fault::Translation(at_input())),
+            let word = self.read_descriptor(Stage::S1, level, endian, address, Class::Tt, Ipa(0))?;
+            let Some(next) = descent.table(word, wide) else {
+                return match Descriptor::parse(word, granule, level, self.features.oas_bits) {
+                    Descriptor::Leaf(output) if output & beyond != 0 => Err(Fault::AddrSize(at_input())),
+                    Descriptor::Leaf(output) => Ok(Found { word, output, level, limits, location, address }),
+                    _ => Err(Fault::Translation(at_input())),
+                };
+            };
+            if next & beyond != 0 {
+                return Err(Fault::AddrSize(at_input()));
             }
+            if word >> TABLE_LIMITS != 0 && !path.hierarchical_disabled {
+                limits = add_limits(limits, word, space.world);
+            }
+            if self.kept.keeps_tables() {
+                let input = align_down(input, descent.shift());
+                let kept = TableEntry { space: *space, granule, level, input, next, limits };
+                self.kept.keep_table(&kept, self.host);
+            }
+            descent.down(next);
         }
     }
 
@@ -179,7 +222,7 @@ impl<H: Memory + Trace + ?Sized, K: Keep> Walk<'_, H, K> {
     /// The physical address of a structure that stage 1 uses, through stage 2.
     pub(super) fn table_access(
         &mut self,
-        s2: &crate::format::ste::Stage2,
+        s2: &Stage2,
         space: &Space,
         ipa: Ipa,
         access: Demand,
@@ -246,6 +289,36 @@ const fn in_order(endian: Endian, word: u64) -> u64 {
         Endian::Big => word.swap_bytes(),
     }
 }
+
+/// How addresses of one range are looked up: what a walk asks of the CD.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Path {
+    pub(crate) granule: Granule,
+    start: Descent,
+    /// Bits of output addresses that are too many.
+    beyond: u64,
+    /// Whether descriptors have address bits 51 to 48.
+    wide: bool,
+    endian: Endian,
+    hierarchical_disabled: bool,
+}
+
+impl Path {
+    pub(crate) fn new(cd: &Cd, half: &Half, features: &Features) -> Self {
+        let granule = half.granule;
+        Self {
+            granule,
+            start: Descent::from_start(granule, half.start, half.base, half.input_bits),
+            beyond: !low_mask(cd.output_bits.into()),
+            wide: granule == Granule::Kib64 && features.oas_bits >= 52,
+            endian: cd.endian,
+            hierarchical_disabled: half.hierarchical_disabled,
+        }
+    }
+}
+
+/// The lowest bit of a table descriptor that may forbid something: `PXNTable`.
+const TABLE_LIMITS: u32 = 59;
 
 /// What a table descriptor adds to the limits of those above it. Where there is one privilege, only `APTable[1]` and
 /// `XNTable` count.

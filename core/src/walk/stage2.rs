@@ -1,10 +1,10 @@
 //! The stage 2 walk (DDI 0487 §D8.2), for a stream's own addresses and for what stage 1 reads.
 
-use super::geometry::{descriptor_offset, full_width};
+use super::geometry::Descent;
 use super::permission::{self, is_device};
 use super::stage1::contiguous;
 use super::{Keep, RESTARTS, Updates, Walk};
-use crate::arch::addr::{Ipa, Level, Pa, Stage, align_down, low_mask};
+use crate::arch::addr::{Granule, Ipa, Pa, Stage, align_down, low_mask};
 use crate::arch::attributes::{MemoryType, Shareability};
 use crate::arch::entry::{Entry, Leaf, Rights, Space, TableEntry, TableLimits};
 use crate::arch::fault::{Class, Denied, Fault, Place};
@@ -61,31 +61,34 @@ impl<H: Memory + Trace + ?Sized, K: Keep> Walk<'_, H, K> {
         place: Place,
     ) -> Result<Option<Entry>, Fault> {
         let granule = s2.granule;
-        let mut level = s2.start;
-        let mut table = s2.base.0;
-        let mut width = u32::from(s2.input_bits);
-        if let Some(kept) = self.kept.find_table(space, granule, s2.start, ipa.0, self.host)
-            && let Some(below) = kept.level.next()
-        {
-            (level, table) = (below, kept.next);
-            width = full_width(granule, below);
-        }
-        let (word, output, address) = loop {
-            let address = Pa(table | descriptor_offset(granule, level, width, ipa.0));
+        let kept = self.kept.find_table(space, granule, s2.start, ipa.0, self.host);
+        let mut descent = match kept.and_then(|kept| Some((kept, kept.level.next()?))) {
+            Some((kept, below)) => Descent::from_table(granule, below, kept.next),
+            None => Descent::from_start(granule, s2.start, s2.base.0, s2.input_bits),
+        };
+        let beyond = !low_mask(s2.output_bits.into());
+        let high = granule == Granule::Kib64 && self.features.oas_bits >= 52;
+        let (word, output, level, address) = loop {
+            let address = Pa(descent.location(ipa.0));
+            let level = descent.level;
             let word = self.read_descriptor(Stage::S2, level, s2.endian, address, place.class, place.ipa)?;
-            let wide = low_mask(s2.output_bits.into());
-            match (Descriptor::parse(word, granule, level, self.features.oas_bits), level.next()) {
-                (Descriptor::Table(next) | Descriptor::Leaf(next), _) if next > wide => {
-                    return Err(Fault::AddrSize(place));
+            let Some(next) = descent.table(word, high) else {
+                match Descriptor::parse(word, granule, level, self.features.oas_bits) {
+                    Descriptor::Leaf(output) if output & beyond != 0 => return Err(Fault::AddrSize(place)),
+                    Descriptor::Leaf(output) => break (word, output, level, address),
+                    _ => return Err(Fault::Translation(place)),
                 }
-                (Descriptor::Leaf(output), _) => break (word, output, address),
-                (Descriptor::Table(next), Some(below)) => {
-                    self.keep_stage2_table(space, s2, level, ipa, next);
-                    (level, table) = (below, next);
-                    width = full_width(granule, below);
-                }
-                _ => return Err(Fault::Translation(place)),
+            };
+            if next & beyond != 0 {
+                return Err(Fault::AddrSize(place));
             }
+            if self.kept.keeps_tables() {
+                let input = align_down(ipa.0, descent.shift());
+                let limits = TableLimits::NONE;
+                let kept = TableEntry { space: *space, granule, level, input, next, limits };
+                self.kept.keep_table(&kept, self.host);
+            }
+            descent.down(next);
         };
 
         let accessed = field::AF.get(word) != 0;
@@ -137,17 +140,5 @@ impl<H: Memory + Trace + ?Sized, K: Keep> Walk<'_, H, K> {
             sh: Shareability::from_sh(field::SH.get(word) as u8),
             memory_s2: memory,
         }))
-    }
-
-    fn keep_stage2_table(&mut self, space: &Space, s2: &Stage2, level: Level, ipa: Ipa, next: u64) {
-        let kept = TableEntry {
-            space: *space,
-            granule: s2.granule,
-            level,
-            input: align_down(ipa.0, s2.granule.level_shift(level)),
-            next,
-            limits: TableLimits::default(),
-        };
-        self.kept.keep_table(&kept, self.host);
     }
 }

@@ -36,6 +36,8 @@ pub mod field {
     pub const TTL: Field = Field::bits(73, 72);
     /// `TG`.
     pub const TG: Field = Field::bits(75, 74);
+    /// `TG` and `TTL` as one number.
+    pub(crate) const HINT: Field = Field::bits(75, 72);
     /// `Address[63:12]`.
     pub const ADDRESS: Field = Field::bits(127, 76);
     /// `IPA[51:12]` of CMD_TLBI_S2_IPA.
@@ -126,22 +128,48 @@ pub mod opcode {
 }
 
 impl Operand {
-    fn decode(words: &[u64; 2], address: Field, features: &Features) -> Result<Self, Illegal> {
+    /// The operand of a TLBI command whose address is in the field `address`.
+    #[inline]
+    pub(crate) fn decode(words: &[u64; 2], address: Field, features: &Features) -> Result<Self, Illegal> {
         let leaf = field::LEAF.is_set(words);
         let operand = Self { leaf, ..Self::at(address.of(words) << 12) };
         if !features.ril {
             return Ok(operand);
         }
-        let operand = Self {
+        if Self::is_reserved(words) { Err(Illegal) } else { Ok(Self::ranged(words, operand)) }
+    }
+
+    /// `operand` with what only SMMUs with `IDR3.RIL` decode.
+    #[inline]
+    pub(crate) fn ranged(words: &[u64; 2], operand: Self) -> Self {
+        Self {
             num: field::NUM.of(words) as u8,
             scale: field::SCALE.of(words) as u8,
             tg: field::TG.of(words) as u8,
             ttl: field::TTL.of(words) as u8,
             ..operand
+        }
+    }
+
+    /// Whether a granule is given with neither a range nor a level.
+    #[inline]
+    pub(crate) const fn is_reserved(words: &[u64; 2]) -> bool {
+        /// By `TG` and `TTL` as one number: those with a granule and no level.
+        const NO_LEVEL: u64 = {
+            let mut set = 0;
+            let mut hint = 4;
+            while hint < 16 {
+                let operand = Operand { tg: hint >> 2, ttl: hint & 3, ..Operand::at(0) };
+                if operand.effective_ttl() == 0 {
+                    set |= 1 << hint;
+                }
+                hint += 1;
+            }
+            set
         };
-        // A granule given with neither a range nor a level is reserved.
-        let empty = operand.num == 0 && operand.scale == 0 && operand.effective_ttl() == 0;
-        if operand.tg != 0 && empty { Err(Illegal) } else { Ok(operand) }
+        let [low, high] = *words;
+        let has_range = low & (field::NUM.mask() | field::SCALE.mask()) != 0;
+        !has_range && NO_LEVEL >> field::HINT.get(high) & 1 != 0
     }
 
     fn encode(&self, words: &mut [u64; 2], address: Field) {
@@ -168,8 +196,8 @@ impl Command {
         let ssid = SubstreamId(field::SSID.of(w) as u32);
         let substream = field::SSV.is_set(w).then_some(ssid);
         let leaf = field::LEAF.is_set(w);
-        let vmid = Vmid(field::VMID.of(w) as u16 & if features.vmid16 { 0xffff } else { 0xff });
-        let asid = Asid(field::ASID.of(w) as u16 & if features.asid16 { 0xffff } else { 0xff });
+        let vmid = Self::vmid(w, features);
+        let asid = Self::asid(w, features);
 
         let has_ssec = matches!(opcode, 0x01..=0x07 | opcode::RESUME | opcode::STALL_TERM);
         let can_stall = features.stall_model != StallModel::Terminate;
@@ -265,6 +293,18 @@ impl Command {
             }),
             _ => return Err(Illegal),
         })
+    }
+
+    /// The VMID of a TLBI command.
+    #[inline]
+    pub(crate) fn vmid(words: &[u64; 2], features: &Features) -> Vmid {
+        Vmid(field::VMID.of(words) as u16 & if features.vmid16 { 0xffff } else { 0xff })
+    }
+
+    /// The ASID of a TLBI command.
+    #[inline]
+    pub(crate) fn asid(words: &[u64; 2], features: &Features) -> Asid {
+        Asid(field::ASID.of(words) as u16 & if features.asid16 { 0xffff } else { 0xff })
     }
 
     /// The 16 bytes of this command: the inverse of [`Command::decode`] on an SMMU that has it.
