@@ -227,25 +227,21 @@ impl Recents {
         Some((self.slots.get_mut(place % SLOTS)?, self.known.get_mut(place % SLOTS)?.as_mut()?))
     }
 
-    /// Keeps a stream whose CD has told its space, in the place of another.
+    /// Keeps a stream, in the place of another.
     pub(super) fn keep(
         &mut self,
         id: StreamId,
         substream: Option<SubstreamId>,
-        stream: &Stream,
-        cd: &Cd,
-        space: Space,
+        known: Known,
         spaces: SpaceRefs,
-        features: &Features,
     ) {
         let key = key(id, substream);
-        if let (Some(recent), Some(known)) = (self.slots.get_mut(slot(key)), self.known.get_mut(slot(key))) {
+        let Known { stream, cd, space, .. } = &known;
+        if let Some(recent) = self.slots.get_mut(slot(key)) {
             *recent = Recent::new(key, stream, cd, space.world, spaces);
-            let path = |half: &Option<Half>| half.as_ref().map(|half| Path::new(cd, half, features));
-            let paths = [path(&cd.lower), path(&cd.upper)];
-            let usual = paths.map(|path| path.filter(|_| stream.s2.is_none())?.usual());
-            let (last_table, alike) = (LastTable::NONE, Alike::NOTHING);
-            *known = Some(Known { stream: *stream, cd: *cd, space, paths, usual, last_table, alike });
+        }
+        if let Some(kept) = self.known.get_mut(slot(key)) {
+            *kept = Some(known);
         }
     }
 }
@@ -265,7 +261,6 @@ impl Recent {
             windows: Windows::new(cd, world),
             needs: core::array::from_fn(|kind| Need::of(Kind(kind as u8), &stream.overrides, slot(key))),
             spaces,
-            ..Self::NOBODY
         }
     }
 
@@ -288,6 +283,15 @@ impl Recent {
 }
 
 impl Known {
+    /// A stream whose CD has told its space.
+    pub(super) fn new(stream: &Stream, cd: &Cd, space: Space, features: &Features) -> Self {
+        let path = |half: &Option<Half>| half.as_ref().map(|half| Path::new(cd, half, features));
+        let paths = [path(&cd.lower), path(&cd.upper)];
+        let usual = paths.map(|path| path.filter(|_| stream.s2.is_none())?.usual());
+        let (last_table, alike) = (LastTable::NONE, Alike::NOTHING);
+        Self { stream: *stream, cd: *cd, space, paths, usual, last_table, alike }
+    }
+
     /// Whether an accepted address belongs to the upper range.
     #[inline]
     pub(super) fn is_upper(&self, address: u64) -> bool {

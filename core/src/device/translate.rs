@@ -257,7 +257,7 @@ impl<const N: usize> Smmu<N> {
         let Some(cd) = config.cd(id, index) else { return };
         let space = Space { asid: cd.asid, aset: cd.aset, ..entry.space };
         let spaces = self.caches.iotlb.references(&space);
-        self.recents.keep(id, substream, stream, cd, space, spaces, &self.features);
+        self.recents.keep(id, substream, Known::new(stream, cd, space, &self.features), spaces);
         self.caches.iotlb.forget_answers();
     }
 
