@@ -14,7 +14,7 @@ use smmuv3::format::descriptor::Descriptor;
 use smmuv3::format::event::{Event, EventKind, Requester};
 use smmuv3::format::regs::{self, Reg};
 use smmuv3::format::ste::{CdTable, L1Std, Overrides, Ste};
-use smmuv3::walk::geometry::{descriptor_offset, full_width, select};
+use smmuv3::walk::geometry::select;
 use smmuv3::walk::permission::{self, Access, Demand};
 use smmuv3::walk::structures::StreamTable;
 use smmuv3::{
@@ -199,10 +199,7 @@ fn structures() {
     let Ste::Translate(stream) = ste else { return };
     let Ok(cd) = Cd::parse(&any([0; 8]), &features, &stream) else { return };
     let world = any(StreamWorld::El1);
-    if let Some((half, input)) = select(&cd, world, any(false), any(0)) {
-        let width = full_width(half.granule, half.start);
-        keep(descriptor_offset(half.granule, half.start, any(width), input));
-    }
+    keep(select(&cd, world, any(false), any(0)));
     keep(permission::stage1(any(0), any(TABLE).limits, &cd, world));
     if let Some(s2) = &stream.s2 {
         keep(permission::stage2(any(0), s2, any(false)));
