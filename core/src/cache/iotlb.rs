@@ -6,6 +6,7 @@
 //! span is small, and otherwise makes one pass over 32-bit halves of the tags, whatever the span's alignment.
 
 mod invalidate;
+mod second;
 
 use core::ops::Range;
 

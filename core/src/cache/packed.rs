@@ -1,9 +1,10 @@
 //! An entry's payload in three words: what the IOTLB keeps beside the tag.
 
-use crate::arch::addr::{Granule, Ipa, Level, Pa, Stage};
+use crate::arch::addr::{Granule, Ipa, Level, Pa, Stage, align_down};
 use crate::arch::attributes::{MemoryType, Shareability};
 use crate::arch::bits::{Field, disjoint};
 use crate::arch::entry::{Entry, Leaf, Rights, Space};
+use crate::walk::Second;
 
 /// Memory type and shareability come first: they are what every hit reads.
 const MEMORY: Field = Field::bits(7, 0);
@@ -83,6 +84,41 @@ impl Packed {
     pub(crate) fn new(entry: &Entry) -> Self {
         let Character { bits, rights } = Character::of(entry);
         Self { answer: entry.output.0 | u64::from(rights.0), ipa: entry.ipa.0, bits }
+    }
+
+    /// The payload of a leaf of stage 2 alone, whose addresses are those around `ipa`.
+    #[inline]
+    pub(crate) fn of_second(second: &Second, ipa: Ipa) -> Self {
+        let Second { output, log2_size, granule, level, rights, clean, memory, sh } = *second;
+        let leaf = pack(granule, level, log2_size);
+        // All rights of stage 1, Write-Back, and global, as any entry without stage 1.
+        let bits = MEMORY.mask()
+            | RIGHTS_S1.mask()
+            | GLOBAL.mask()
+            | (sh as u64) << SH.lo()
+            | u64::from(rights.0) << RIGHTS_S2.lo()
+            | u64::from(clean) << CLEAN.lo()
+            | leaf << S2.lo()
+            | u64::from(memory) << MEMORY_S2.lo();
+        let dirty = if clean { Rights::PW | Rights::UW } else { 0 };
+        let ipa = align_down(ipa.0, log2_size.into());
+        Self { answer: output.0 | u64::from(rights.without(dirty).0), ipa, bits }
+    }
+
+    /// What [`Packed::of_second`] was made of; `None` if stage 2 had no part in the entry.
+    #[inline]
+    pub(super) fn second(self, log2_size: u32) -> Option<Second> {
+        let Leaf { granule, level, .. } = unpack_leaf(S2.get(self.bits))?;
+        Some(Second {
+            output: Pa(self.output()),
+            log2_size: log2_size as u8,
+            granule,
+            level,
+            rights: Rights(RIGHTS_S2.get(self.bits) as u8),
+            clean: CLEAN.get(self.bits) != 0,
+            memory: MEMORY_S2.get(self.bits) as u8,
+            sh: sh(self.bits),
+        })
     }
 
     /// All but the addresses.
@@ -167,9 +203,12 @@ pub(super) const fn sh(bits: u64) -> Shareability {
 
 /// Presence, granule, level and size in 11 bits.
 fn pack_leaf(leaf: Option<Leaf>) -> u64 {
-    leaf.map_or(0, |leaf| {
-        1 | (leaf.granule as u64) << 1 | u64::from(leaf.level.number()) << 3 | u64::from(leaf.log2_size) << 5
-    })
+    leaf.map_or(0, |leaf| pack(leaf.granule, leaf.level, leaf.log2_size))
+}
+
+#[inline]
+fn pack(granule: Granule, level: Level, log2_size: u8) -> u64 {
+    1 | (granule as u64) << 1 | u64::from(level.number()) << 3 | u64::from(log2_size) << 5
 }
 
 #[inline]

@@ -27,7 +27,7 @@ use crate::format::cd::Cd;
 use crate::format::event::EventKind;
 use crate::format::ste::Ste;
 use crate::walk::permission::Access;
-use crate::walk::{Keep, Updates};
+use crate::walk::{Keep, Second, Table, Updates};
 use ecmdq::Ecmdqs;
 use recent::Recents;
 use stall::Stalls;
@@ -281,10 +281,17 @@ impl<const N: usize> Keep for Caches<N> {
         self.iotlb.keep(entry, trace);
     }
 
-    fn find_ipa<T: Trace + ?Sized>(&mut self, space: &Space, ipa: Ipa, trace: &mut T) -> Option<Entry> {
-        self.find(space, ipa.0, trace)
+    #[inline]
+    fn find_second<T: Trace + ?Sized>(&mut self, space: &Space, ipa: Ipa, trace: &mut T) -> Option<Second> {
+        self.iotlb.find_second(space, ipa, trace)
     }
 
+    #[inline]
+    fn keep_second<T: Trace + ?Sized>(&mut self, space: &Space, ipa: Ipa, second: &Second, trace: &mut T) {
+        self.iotlb.keep_second(space, ipa, second, trace);
+    }
+
+    #[inline]
     fn find_table<T: Trace + ?Sized>(
         &mut self,
         space: &Space,
@@ -292,10 +299,12 @@ impl<const N: usize> Keep for Caches<N> {
         start: Level,
         input: u64,
         trace: &mut T,
-    ) -> Option<TableEntry> {
-        let entry = *self.tables.find(space, granule, start, input)?;
-        trace.step(&Step::TableHit(entry));
-        Some(entry)
+    ) -> Option<Table> {
+        let entry = self.tables.find(space, granule, start, input)?;
+        if trace.watches() {
+            trace.step(&Step::TableHit(*entry));
+        }
+        Some(Table { next: entry.next, level: entry.level, limits: entry.limits })
     }
 
     #[inline]

@@ -368,11 +368,11 @@ impl Transaction {
         &self,
         overrides: &Overrides,
         demand: Demand,
-        entry: &Entry,
+        (memory_s2, sh_s2): (u8, Shareability),
         s2: &Stage2,
     ) -> Attributes {
         let (memory, sh) = self.incoming(overrides);
-        attributes(second_memory(memory, entry.memory_s2, s2), sh.of(memory).combine(entry.sh), demand)
+        attributes(second_memory(memory, memory_s2, s2), sh.of(memory).combine(sh_s2), demand)
     }
 }
 
@@ -481,7 +481,9 @@ pub(super) fn resolve<H: Memory + Trace + ?Sized, K: Keep>(
         }
     };
     let attributes = match (&entry.s1, &stream.s2) {
-        (None, Some(s2)) => transaction.through_stage2(&stream.overrides, demand, &entry, s2),
+        (None, Some(s2)) => {
+            transaction.through_stage2(&stream.overrides, demand, (entry.memory_s2, entry.sh), s2)
+        }
         _ => {
             let hints = stream.overrides.allocation;
             let incoming =

@@ -5,7 +5,7 @@ use super::{Keep, RESTARTS, Updates, Walk, at_input, permission, second_space};
 use crate::arch::addr::{Granule, Ipa, Level, Pa, Stage, align_down, low_mask};
 use crate::arch::attributes::{MemoryType, Shareability};
 use crate::arch::entry::{Entry, Leaf, Rights, Space, TableEntry, TableLimits};
-use crate::arch::fault::{Class, Fault, Place};
+use crate::arch::fault::{Class, Denied, Fault, Place};
 use crate::arch::id::StreamWorld;
 use crate::env::memory::Memory;
 use crate::env::trace::{Step, Trace};
@@ -40,7 +40,7 @@ impl<H: Memory + Trace + ?Sized, K: Keep> Walk<'_, H, K> {
         let Some((half, input)) = select(cd, space.world, self.demand.privileged, input) else {
             return Err(Fault::Translation(at_input()));
         };
-        let found = self.find_leaf(stream.s2.as_ref(), cd, half, space, input)?;
+        let found = self.find_leaf_of(stream, cd, half, space, input)?;
         self.entry_of(stream, cd, half, space, input, found)
     }
 
@@ -58,10 +58,22 @@ impl<H: Memory + Trace + ?Sized, K: Keep> Walk<'_, H, K> {
             if let Some(entry) = self.use_leaf(stream, cd, half, space, input, &found)? {
                 return Ok(entry);
             }
-            found = self.find_leaf(stream.s2.as_ref(), cd, half, space, input)?;
+            found = self.find_leaf_of(stream, cd, half, space, input)?;
         }
         let last = self.use_leaf(stream, cd, half, space, input, &found)?;
         last.ok_or(Fault::WalkEabt(Place { class: Class::Tt, ..at_input() }, Pa(half.base)))
+    }
+
+    #[inline(never)]
+    pub(crate) fn find_leaf_of(
+        &mut self,
+        stream: &Stream,
+        cd: &Cd,
+        half: &Half,
+        space: &Space,
+        input: u64,
+    ) -> Result<Found, Fault> {
+        self.find_leaf(stream.s2.as_ref(), cd, half, space, input)
     }
 
     /// Reads descriptors from the nearest remembered table on, to a leaf.
@@ -202,14 +214,8 @@ impl<H: Memory + Trace + ?Sized, K: Keep> Walk<'_, H, K> {
         let result = self.stage2(s2, &second_space(space), ipa, class);
         self.demand = transaction;
         match result {
-            Ok(entry) => Ok(entry.output.offset(ipa.0 - entry.input)),
-            // The record tells of the transaction; only TTRnW tells of the table access.
-            Err(Fault::Permission(place, mut denied)) => {
-                denied.read = transaction.access == permission::Access::Read;
-                denied.table_write = access.writes();
-                Err(Fault::Permission(place, denied))
-            }
-            Err(fault) => Err(fault),
+            Ok(second) => Ok(second.at(ipa)),
+            Err(fault) => Err(of_table(fault, transaction, access)),
         }
     }
 
@@ -251,8 +257,20 @@ impl<H: Memory + Trace + ?Sized, K: Keep> Walk<'_, H, K> {
     }
 }
 
+/// The fault of a table access: the record tells of the transaction, and only TTRnW of the table access.
+#[cold]
+fn of_table(fault: Fault, transaction: Demand, access: Demand) -> Fault {
+    match fault {
+        Fault::Permission(place, _) => {
+            let read = transaction.access == permission::Access::Read;
+            Fault::Permission(place, Denied { read, table_write: access.writes() })
+        }
+        fault => fault,
+    }
+}
+
 /// A descriptor's word between memory's little-endian order and `endian`.
-const fn in_order(endian: Endian, word: u64) -> u64 {
+pub(super) const fn in_order(endian: Endian, word: u64) -> u64 {
     match endian {
         Endian::Little => word,
         Endian::Big => word.swap_bytes(),
