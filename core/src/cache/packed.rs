@@ -71,6 +71,13 @@ impl Character {
         self.rights
     }
 
+    /// The payload of `2^log2_size` bytes with this character, some of which are at `ipa` and `output`.
+    #[inline]
+    pub(crate) const fn of_both(self, output: Pa, ipa: Ipa, log2_size: u32) -> Packed {
+        let first = align_down(output.0, log2_size);
+        Packed { answer: first | self.rights.0 as u64, ipa: align_down(ipa.0, log2_size), bits: self.bits }
+    }
+
     /// The payload of a leaf of stage 1 alone with this character, at `output`.
     #[inline]
     pub(crate) const fn at(self, output: u64) -> Packed {
@@ -122,6 +129,7 @@ impl Packed {
     }
 
     /// All but the addresses.
+    #[inline]
     pub(crate) const fn character(self) -> Character {
         Character { bits: self.bits, rights: self.rights() }
     }
@@ -167,7 +175,7 @@ impl Packed {
     }
 
     #[inline]
-    pub(super) fn entry(self, space: Space, input: u64, log2_size: u8) -> Entry {
+    pub(crate) fn entry(self, space: Space, input: u64, log2_size: u8) -> Entry {
         Entry {
             space,
             global: GLOBAL.get(self.bits) != 0,

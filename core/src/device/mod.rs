@@ -6,6 +6,7 @@ mod commands;
 mod ecmdq;
 mod gerror;
 mod mmio;
+mod nested;
 mod pri;
 pub mod queue;
 mod recent;

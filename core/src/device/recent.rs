@@ -6,6 +6,7 @@
 //! and what an entry does not allow goes the long way, which finds the fault.
 
 use super::Transaction;
+use super::nested::Pair;
 use crate::arch::addr::{Level, low_mask};
 use crate::arch::entry::{Entry, Space, TableLimits};
 use crate::arch::id::{StreamId, StreamWorld, SubstreamId};
@@ -36,6 +37,7 @@ pub(super) struct Known {
     pub(super) cd: Cd,
     pub(super) space: Space,
     alike: Alike,
+    pub(super) pair: Pair,
 }
 
 /// How an access arrives: whether it reads, writes or does both, and whether it is an instruction fetch and privileged.
@@ -214,7 +216,7 @@ impl Recents {
         let key = key(id, substream);
         if let (Some(recent), Some(known)) = (self.slots.get_mut(slot(key)), self.known.get_mut(slot(key))) {
             *recent = Recent::new(key, stream, cd, space.world, spaces);
-            *known = Some(Known { stream: *stream, cd: *cd, space, alike: Alike::NOTHING });
+            *known = Some(Known { stream: *stream, cd: *cd, space, alike: Alike::NOTHING, pair: Pair::NOTHING });
         }
     }
 }

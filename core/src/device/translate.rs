@@ -1,5 +1,6 @@
 //! A transaction's way through the SMMU, in the order of §3.3 and §7.3.22.
 
+use super::nested::walk_both;
 use super::recent::{Kind, Known, Need};
 use super::{Caches, Response, Smmu, Terminated, Transaction, Translation};
 use crate::arch::addr::{Pa, Stage, align_down, low_mask};
@@ -299,11 +300,7 @@ fn refill<const N: usize, H: Host + ?Sized>(
                 None => study(walk, known, upper, input, found)?,
             }
         }
-        _ => {
-            let Known { stream, cd, space, .. } = &*known;
-            let entry = walk.translate(stream, Some(cd), space, input)?;
-            (Packed::new(&entry), entry.log2_size.into())
-        }
+        _ => walk_both(walk, known, upper, input)?,
     };
     let first = align_down(input, log2_size);
     let slot = walk.kept.iotlb.fill(spaces, &known.space, first, log2_size, payload, walk.host);

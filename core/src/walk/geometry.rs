@@ -25,10 +25,9 @@ pub fn select(cd: &Cd, world: StreamWorld, privileged: bool, address: u64) -> Op
     (outside <= low_mask(half.input_bits.into())).then_some((half, address))
 }
 
-/// Where a descent is: which table's descriptor is read next.
+/// Where a descent is: which table's descriptor is read next. Its level follows from what its descriptors cover.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Descent {
-    pub(crate) level: Level,
     /// Address of the table.
     table: u64,
     /// log2 of the bytes that a descriptor of this level covers.
@@ -45,14 +44,34 @@ impl Descent {
     pub(crate) const fn from_start(granule: Granule, start: Level, table: u64, input_bits: u8) -> Self {
         let shift = granule.level_shift(start);
         let index = low_mask((input_bits as u32).saturating_sub(shift));
-        Self { level: start, table, shift, stride: granule.stride(), index }
+        Self { table, shift, stride: granule.stride(), index }
     }
 
-    /// From a table of `level` that is remembered.
+    /// From a table that is remembered, to which a descriptor of `level` leads; `None` if nothing can be below.
     #[inline]
-    pub(crate) const fn from_table(granule: Granule, level: Level, table: u64) -> Self {
+    pub(crate) const fn below(granule: Granule, level: Level, table: u64) -> Option<Self> {
         let stride = granule.stride();
-        Self { level, table, shift: granule.level_shift(level), stride, index: low_mask(stride) }
+        if matches!(level, Level::L3) {
+            return None;
+        }
+        Some(Self { table, shift: granule.level_shift(level) - stride, stride, index: low_mask(stride) })
+    }
+
+    /// The level of the descriptor that is read next.
+    #[inline]
+    pub(crate) const fn level(&self) -> Level {
+        match self.shift - self.page() {
+            0 => Level::L3,
+            above if above == self.stride => Level::L2,
+            above if above == 2 * self.stride => Level::L1,
+            _ => Level::L0,
+        }
+    }
+
+    /// log2 of the bytes of a page, which are those of a table: as many as a full index has descriptors of 8.
+    #[inline]
+    const fn page(&self) -> u32 {
+        self.stride + 3
     }
 
     /// The address of the descriptor for `input`.
@@ -61,23 +80,30 @@ impl Descent {
         self.table | (input >> self.shift & self.index) << 3
     }
 
-    /// The next table's address, if `word` is a table descriptor of this level.
+    /// The next table's address, if `word` is a table descriptor of this level. `high` says whether it has bits 51 to 48 of
+    /// the address.
     #[inline]
     pub(crate) const fn table(&self, word: u64, high: bool) -> Option<u64> {
-        if word & 0b11 != 0b11 || matches!(self.level, Level::L3) {
+        if word & 0b11 != 0b11 || self.shift == self.page() {
             return None;
         }
-        // A table is a granule: of as many bytes as a full index has descriptors of 8.
-        let low = word & low_mask(48) & !low_mask(self.stride + 3);
-        Some(if high { low | (word >> 12 & 0xf) << 48 } else { low })
+        Some(address(word, self.page(), high))
     }
 
-    /// To the table at `table`, one level down.
+    /// The output address, if `word` is no table descriptor, but a block or page of this level.
+    #[inline]
+    pub(crate) const fn leaf(&self, word: u64, granule: Granule, oas_bits: u8, high: bool) -> Option<u64> {
+        let page = self.shift == self.page();
+        let legal = if page { 0b11 } else { 0b01 };
+        if word & 0b11 != legal || !(page || granule.has_leaf(self.level(), oas_bits as u32)) {
+            return None;
+        }
+        Some(address(word, self.shift, high))
+    }
+
+    /// To the table at `table`, one level down. There is one: `table` came from [`Descent::table`].
     #[inline]
     pub(crate) const fn down(&mut self, table: u64) {
-        if let Some(below) = self.level.next() {
-            self.level = below;
-        }
         self.table = table;
         self.shift -= self.stride;
         self.index = low_mask(self.stride);
@@ -88,4 +114,11 @@ impl Descent {
     pub(crate) const fn shift(&self) -> u32 {
         self.shift
     }
+}
+
+/// The address that a descriptor holds, aligned to `2^shift` bytes.
+#[inline]
+const fn address(word: u64, shift: u32, high: bool) -> u64 {
+    let above = if high { 0xf << 12 } else { 0 };
+    word & low_mask(48) & !low_mask(shift) | (word & above) << 36
 }

@@ -194,6 +194,17 @@ impl<H: Memory + Trace + ?Sized, K: Keep> Walk<'_, H, K> {
             return Ok(second.entry(space, Ipa(input)));
         };
         let first = self.stage1(stream, cd, space, input)?;
+        self.after_first(stream, first, space, input)
+    }
+
+    /// Goes on with what stage 1 has made of `input`.
+    pub(crate) fn after_first(
+        &mut self,
+        stream: &Stream,
+        first: Entry,
+        space: &Space,
+        input: u64,
+    ) -> Result<Entry, Fault> {
         let Some(s2) = &stream.s2 else { return Ok(first) };
         let ipa = first.ipa.offset(input - first.input);
         // What stage 1 does not allow is not asked of stage 2.

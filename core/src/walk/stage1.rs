@@ -11,7 +11,7 @@ use crate::env::memory::Memory;
 use crate::env::trace::{Step, Trace};
 use crate::format::Endian;
 use crate::format::cd::{Cd, Half};
-use crate::format::descriptor::{Descriptor, field};
+use crate::format::descriptor::field;
 use crate::format::ste::{Stage2, Stream};
 use crate::walk::permission::Demand;
 
@@ -89,10 +89,11 @@ impl<H: Memory + Trace + ?Sized, K: Keep> Walk<'_, H, K> {
         let granule = half.granule;
         let mut limits = TableLimits::NONE;
         let kept = self.kept.find_table(space, granule, half.start, input, self.host);
-        let mut descent = match kept.and_then(|kept| Some((kept, kept.level.next()?))) {
+        let below = kept.and_then(|kept| Some((kept, Descent::below(granule, kept.level, kept.next)?)));
+        let mut descent = match below {
             Some((kept, below)) => {
                 limits = kept.limits;
-                Descent::from_table(granule, below, kept.next)
+                below
             }
             None => Descent::from_start(granule, half.start, half.base, half.input_bits),
         };
@@ -100,7 +101,7 @@ impl<H: Memory + Trace + ?Sized, K: Keep> Walk<'_, H, K> {
         let high = granule == Granule::Kib64 && self.features.oas_bits >= 52;
         loop {
             let location = descent.location(input);
-            let level = descent.level;
+            let level = descent.level();
             let address = match s2 {
                 None => Pa(location),
                 Some(s2) => {
@@ -110,10 +111,10 @@ impl<H: Memory + Trace + ?Sized, K: Keep> Walk<'_, H, K> {
             };
             let word = self.read_descriptor(Stage::S1, level, cd.endian, address, Class::Tt, Ipa(0))?;
             let Some(next) = descent.table(word, high) else {
-                return match Descriptor::parse(word, granule, level, self.features.oas_bits) {
-                    Descriptor::Leaf(output) if output & beyond != 0 => Err(Fault::AddrSize(at_input())),
-                    Descriptor::Leaf(output) => Ok(Found { word, output, level, limits, location, address }),
-                    _ => Err(Fault::Translation(at_input())),
+                return match descent.leaf(word, granule, self.features.oas_bits, high) {
+                    Some(output) if output & beyond != 0 => Err(Fault::AddrSize(at_input())),
+                    Some(output) => Ok(Found { word, output, level, limits, location, address }),
+                    None => Err(Fault::Translation(at_input())),
                 };
             };
             if next & beyond != 0 {

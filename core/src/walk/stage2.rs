@@ -10,7 +10,7 @@ use crate::arch::entry::{Entry, Leaf, Rights, Space, TableEntry, TableLimits};
 use crate::arch::fault::{Class, Denied, Fault, Place};
 use crate::env::memory::Memory;
 use crate::env::trace::Trace;
-use crate::format::descriptor::{Descriptor, field};
+use crate::format::descriptor::field;
 use crate::format::ste::Stage2;
 
 /// What stage 2 makes of an address: all that differs from leaf to leaf.
@@ -83,15 +83,27 @@ impl<H: Memory + Trace + ?Sized, K: Keep> Walk<'_, H, K> {
             self.check_stage2(s2, second.rights, second.memory, place)?;
             return Ok(second);
         }
-        for _ in 0..RESTARTS {
-            if let Some(second) = self.walk_stage2(s2, space, ipa, place)? {
-                if class != Class::In {
-                    self.kept.keep_second(space, ipa, &second, self.host);
-                }
+        match self.walk_stage2(s2, space, ipa, class)? {
+            Some(second) => Ok(second),
+            None => self.walk_stage2_again(s2, space, ipa, class),
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn walk_stage2_again(
+        &mut self,
+        s2: &Stage2,
+        space: &Space,
+        ipa: Ipa,
+        class: Class,
+    ) -> Result<Second, Fault> {
+        for _ in 1..RESTARTS {
+            if let Some(second) = self.walk_stage2(s2, space, ipa, class)? {
                 return Ok(second);
             }
         }
-        Err(Fault::WalkEabt(place, s2.base))
+        Err(Fault::WalkEabt(Place { stage: Stage::S2, class, ipa }, s2.base))
     }
 
     #[inline]
@@ -105,33 +117,27 @@ impl<H: Memory + Trace + ?Sized, K: Keep> Walk<'_, H, K> {
     }
 
     /// One try; `None` if the leaf changed under a hardware update.
-    #[inline(always)]
+    #[inline(never)]
     fn walk_stage2(
         &mut self,
         s2: &Stage2,
         space: &Space,
         ipa: Ipa,
-        place: Place,
+        class: Class,
     ) -> Result<Option<Second>, Fault> {
+        let place = Place { stage: Stage::S2, class, ipa };
         let granule = s2.granule;
         let kept = self.kept.find_table(space, granule, s2.start, ipa.0, self.host);
-        let mut descent = match kept.and_then(|kept| Some((kept, kept.level.next()?))) {
-            Some((kept, below)) => Descent::from_table(granule, below, kept.next),
-            None => Descent::from_start(granule, s2.start, s2.base.0, s2.input_bits),
-        };
+        let below = kept.and_then(|kept| Descent::below(granule, kept.level, kept.next));
+        let mut descent = below
+            .unwrap_or_else(|| Descent::from_start(granule, s2.start, s2.base.0, s2.input_bits));
         let beyond = !low_mask(s2.output_bits.into());
         let high = granule == Granule::Kib64 && self.features.oas_bits >= 52;
-        let (word, output, level, address) = loop {
+        let (word, address) = loop {
             let address = Pa(descent.location(ipa.0));
-            let level = descent.level;
-            let word = self.read_descriptor(Stage::S2, level, s2.endian, address, place.class, place.ipa)?;
-            let Some(next) = descent.table(word, high) else {
-                match Descriptor::parse(word, granule, level, self.features.oas_bits) {
-                    Descriptor::Leaf(output) if output & beyond != 0 => return Err(Fault::AddrSize(place)),
-                    Descriptor::Leaf(output) => break (word, output, level, address),
-                    _ => return Err(Fault::Translation(place)),
-                }
-            };
+            let level = descent.level();
+            let word = self.read_descriptor(Stage::S2, level, s2.endian, address, class, ipa)?;
+            let Some(next) = descent.table(word, high) else { break (word, address) };
             if next & beyond != 0 {
                 return Err(Fault::AddrSize(place));
             }
@@ -139,6 +145,11 @@ impl<H: Memory + Trace + ?Sized, K: Keep> Walk<'_, H, K> {
                 self.keep_stage2_table(space, granule, level, ipa, next);
             }
             descent.down(next);
+        };
+        let output = match descent.leaf(word, granule, self.features.oas_bits, high) {
+            Some(output) if output & beyond != 0 => return Err(Fault::AddrSize(place)),
+            Some(output) => output,
+            None => return Err(Fault::Translation(place)),
         };
 
         let (rights, mut clean) = permission::stage2(word, s2, self.features.xnx);
@@ -156,13 +167,14 @@ impl<H: Memory + Trace + ?Sized, K: Keep> Walk<'_, H, K> {
             clean &= !dirtied;
         }
 
+        let level = descent.level();
         let mut log2_size = descent.shift();
         if field::CONTIGUOUS.get(word) != 0 {
             let neighbours = granule.contiguous_shift(level);
             let bits = s2.input_bits.min(s2.output_bits);
             log2_size = contiguous(word, neighbours, log2_size, ipa.0, output, bits);
         }
-        Ok(Some(Second {
+        let second = Second {
             output: Pa(align_down(output, log2_size)),
             log2_size: log2_size as u8,
             granule,
@@ -171,7 +183,11 @@ impl<H: Memory + Trace + ?Sized, K: Keep> Walk<'_, H, K> {
             clean,
             memory,
             sh: Shareability::from_sh(field::SH.get(word) as u8),
-        }))
+        };
+        if class != Class::In {
+            self.kept.keep_second(space, ipa, &second, self.host);
+        }
+        Ok(Some(second))
     }
 
     #[inline(never)]
