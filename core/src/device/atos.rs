@@ -147,9 +147,9 @@ fn answer<H: Memory + Trace + ?Sized, K: Keep>(
         let space = second_space_of(stream);
         let second = walk.stage2(s2, &space, Ipa(input), Class::In).map_err(refuse)?;
         sh = sh.of(memory);
-        memory = second_memory(memory, second.memory, s2);
-        sh = if log2_size.is_some() { sh.combine(second.sh) } else { second.sh };
-        log2_size = Some(log2_size.unwrap_or(second.log2_size).min(second.log2_size));
+        memory = second_memory(memory, second.memory(), s2);
+        sh = if log2_size.is_some() { sh.combine(second.sh()) } else { second.sh() };
+        log2_size = Some(log2_size.unwrap_or(u8::MAX).min(second.log2_size() as u8));
         input = second.at(Ipa(input)).0;
     }
     Ok(Found { address: input, log2_size: log2_size.unwrap_or(12), memory, sh: sh.of(memory) })

@@ -274,11 +274,11 @@ impl<const N: usize> Smmu<N> {
             Space { world: stream.world, stage: Stage::S2, vmid: stream.vmid, asid: Asid(0), aset: false };
         let mut walk = Walk { features: &self.features, host, kept: &mut self.caches, demand };
         let second = walk.stage2(s2, &space, Ipa(input), Class::In).map_err(failure)?;
-        let size = 1 << second.log2_size;
+        let size = 1 << second.log2_size();
         Ok(Translation {
             pa: second.at(Ipa(input)),
             span: size - (input & (size - 1)),
-            attributes: transaction.through_stage2(&stream.overrides, demand, (second.memory, second.sh), s2),
+            attributes: transaction.through_stage2(&stream.overrides, demand, (second.memory(), second.sh()), s2),
         })
     }
 }

@@ -15,14 +15,14 @@ use crate::walk::{Found, Walk, combine, second_space};
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Pair {
     first: Character,
-    /// That of stage 2, as an entry of its own.
-    second: Character,
+    /// See [`Second::bits`]: 0 is that of no leaf.
+    second: u64,
     both: Character,
 }
 
 impl Pair {
     pub(super) const NOTHING: Self =
-        Self { first: Character::NONE, second: Character::NONE, both: Character::NONE };
+        Self { first: Character::NONE, second: 0, both: Character::NONE };
 }
 
 /// Walks both stages for `input`: the payload, and log2 of its size.
@@ -43,15 +43,14 @@ pub(super) fn walk_both<const N: usize, H: Host + ?Sized>(
     let log2_first = half.granule.level_shift(found.level);
     let ipa = Ipa(found.output | input & low_mask(log2_first));
     let second = walk.stage2(s2, &second_space(&known.space), ipa, Class::In)?;
-    let log2_size = log2_first.min(second.log2_size.into());
-    let alone = Packed::of_second(&second, ipa).character();
-    let Pair { first: last_first, second: last_second, both } = known.pair;
-    if (first, alone) == (last_first, last_second) {
-        return Ok((both.of_both(second.at(ipa), ipa, log2_size), log2_size));
+    let log2_size = log2_first.min(second.log2_size());
+    let last = &known.pair;
+    if first == last.first && second.bits() == last.second {
+        return Ok((last.both.of_both(second.at(ipa), ipa, log2_size), log2_size));
     }
     let entry = first.at(found.output).entry(known.space, input & !low_mask(log2_first), log2_first as u8);
     let payload = Packed::new(&combine(entry, &second, s2, input, ipa));
-    known.pair = Pair { first, second: alone, both: payload.character() };
+    known.pair = Pair { first, second: second.bits(), both: payload.character() };
     Ok((payload, log2_size))
 }
 

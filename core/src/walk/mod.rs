@@ -6,12 +6,13 @@
 
 pub mod geometry;
 pub mod permission;
+pub(crate) mod second;
 mod stage1;
 mod stage2;
 pub mod structures;
 
 pub(crate) use stage1::Found;
-pub(crate) use stage2::Second;
+pub(crate) use second::Second;
 
 use crate::arch::addr::{Granule, Ipa, Level, Pa, Stage, align_down};
 use crate::arch::attributes::MemoryType;
@@ -253,20 +254,19 @@ pub(crate) fn second_space(space: &Space) -> Space {
 
 /// One entry for both stages: as large as the smaller leaf, with the rights of each.
 pub(crate) fn combine(first: Entry, second: &Second, s2: &Stage2, input: u64, ipa: Ipa) -> Entry {
-    let log2_size = first.log2_size.min(second.log2_size);
-    let size = u32::from(log2_size);
-    let memory = second_memory(first.memory, second.memory, s2);
+    let size = u32::from(first.log2_size).min(second.log2_size());
+    let memory = second_memory(first.memory, second.memory(), s2);
     Entry {
         input: align_down(input, size),
-        log2_size,
+        log2_size: size as u8,
         ipa: Ipa(align_down(ipa.0, size)),
         output: Pa(align_down(second.at(ipa).0, size)),
-        s2: Some(second.leaf()),
-        rights_s2: second.rights,
-        clean: first.clean || second.clean,
+        s2: second.leaf(),
+        rights_s2: second.rights(),
+        clean: first.clean || second.is_clean(),
         memory,
-        sh: first.sh.combine(second.sh).of(memory),
-        memory_s2: second.memory,
+        sh: first.sh.combine(second.sh()).of(memory),
+        memory_s2: second.memory(),
         ..first
     }
 }

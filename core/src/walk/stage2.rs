@@ -3,65 +3,15 @@
 use super::geometry::Descent;
 use super::permission::{self, is_device};
 use super::stage1::contiguous;
+use super::second::Second;
 use super::{Keep, RESTARTS, Updates, Walk};
 use crate::arch::addr::{Granule, Ipa, Level, Pa, Stage, align_down, low_mask};
-use crate::arch::attributes::{MemoryType, Shareability};
-use crate::arch::entry::{Entry, Leaf, Rights, Space, TableEntry, TableLimits};
+use crate::arch::entry::{Leaf, Rights, Space, TableEntry, TableLimits};
 use crate::arch::fault::{Class, Denied, Fault, Place};
 use crate::env::memory::Memory;
 use crate::env::trace::Trace;
 use crate::format::descriptor::field;
 use crate::format::ste::Stage2;
-
-/// What stage 2 makes of an address: all that differs from leaf to leaf.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Second {
-    /// First output address.
-    pub(crate) output: Pa,
-    /// log2 of the bytes that the leaf maps, its contiguous neighbours included.
-    pub(crate) log2_size: u8,
-    pub(crate) granule: Granule,
-    pub(crate) level: Level,
-    pub(crate) rights: Rights,
-    /// See [`Entry::clean`].
-    pub(crate) clean: bool,
-    /// `MemAttr[3:0]`.
-    pub(crate) memory: u8,
-    pub(crate) sh: Shareability,
-}
-
-impl Second {
-    /// Where `ipa` is, one of its addresses.
-    #[inline]
-    pub(crate) const fn at(&self, ipa: Ipa) -> Pa {
-        Pa(self.output.0 | ipa.0 & low_mask(self.log2_size as u32))
-    }
-
-    pub(crate) const fn leaf(&self) -> Leaf {
-        Leaf { granule: self.granule, level: self.level, log2_size: self.log2_size }
-    }
-
-    /// The translation without stage 1, of the addresses around `ipa`.
-    pub(crate) fn entry(&self, space: &Space, ipa: Ipa) -> Entry {
-        let input = align_down(ipa.0, self.log2_size.into());
-        Entry {
-            space: *space,
-            global: true,
-            input,
-            log2_size: self.log2_size,
-            output: self.output,
-            ipa: Ipa(input),
-            s1: None,
-            s2: Some(self.leaf()),
-            rights_s1: Rights::ALL,
-            rights_s2: self.rights,
-            clean: self.clean,
-            memory: MemoryType::WRITE_BACK,
-            sh: self.sh,
-            memory_s2: self.memory,
-        }
-    }
-}
 
 impl<H: Memory + Trace + ?Sized, K: Keep> Walk<'_, H, K> {
     /// Stage 2 of `ipa`, which is being accessed as `class` by what `self.demand` says.
@@ -78,9 +28,9 @@ impl<H: Memory + Trace + ?Sized, K: Keep> Walk<'_, H, K> {
             return Err(Fault::Translation(place));
         }
         if let Some(second) = self.kept.find_second(space, ipa, self.host)
-            && !(second.clean && self.demand.writes())
+            && !(second.is_clean() && self.demand.writes())
         {
-            self.check_stage2(s2, second.rights, second.memory, place)?;
+            self.check_stage2(s2, second.rights(), second.memory(), place)?;
             return Ok(second);
         }
         match self.walk_stage2(s2, space, ipa, class)? {
@@ -135,14 +85,13 @@ impl<H: Memory + Trace + ?Sized, K: Keep> Walk<'_, H, K> {
         let high = granule == Granule::Kib64 && self.features.oas_bits >= 52;
         let (word, address) = loop {
             let address = Pa(descent.location(ipa.0));
-            let level = descent.level();
-            let word = self.read_descriptor(Stage::S2, level, s2.endian, address, class, ipa)?;
+            let word = self.read_descriptor(Stage::S2, descent.level(), s2.endian, address, class, ipa)?;
             let Some(next) = descent.table(word, high) else { break (word, address) };
             if next & beyond != 0 {
                 return Err(Fault::AddrSize(place));
             }
             if self.kept.keeps_tables() {
-                self.keep_stage2_table(space, granule, level, ipa, next);
+                self.keep_stage2_table(space, granule, descent.level(), ipa, next);
             }
             descent.down(next);
         };
@@ -174,16 +123,8 @@ impl<H: Memory + Trace + ?Sized, K: Keep> Walk<'_, H, K> {
             let bits = s2.input_bits.min(s2.output_bits);
             log2_size = contiguous(word, neighbours, log2_size, ipa.0, output, bits);
         }
-        let second = Second {
-            output: Pa(align_down(output, log2_size)),
-            log2_size: log2_size as u8,
-            granule,
-            level,
-            rights,
-            clean,
-            memory,
-            sh: Shareability::from_sh(field::SH.get(word) as u8),
-        };
+        let output = Pa(align_down(output, log2_size));
+        let second = Second::new(output, Leaf { granule, level, log2_size: log2_size as u8 }, rights, clean, word);
         if class != Class::In {
             self.kept.keep_second(space, ipa, &second, self.host);
         }

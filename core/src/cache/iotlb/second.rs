@@ -31,7 +31,7 @@ impl<const N: usize> Iotlb<N> {
         {
             trace.step(&Step::Hit(entry));
         }
-        self.payload(hit.slot)?.second(hit.log2_size)
+        self.payload(hit.slot)?.second()
     }
 
     /// The same among what no set has room for.
@@ -46,7 +46,7 @@ impl<const N: usize> Iotlb<N> {
     ) -> Option<Second> {
         let entry: Entry = *self.unbounded.as_ref()?.find(space, ipa.0)?;
         trace.step(&Step::Hit(entry));
-        Packed::new(&entry).second(entry.log2_size.into())
+        Packed::new(&entry).second()
     }
 
     /// Keeps what stage 2 makes of the addresses around `ipa`.
@@ -58,7 +58,7 @@ impl<const N: usize> Iotlb<N> {
         trace: &mut T,
     ) {
         let number = self.intern(space, false);
-        let log2_size = u32::from(second.log2_size);
+        let log2_size = second.log2_size();
         let payload = Packed::of_second(second, ipa);
         self.put(number, align_down(ipa.0, log2_size), log2_size, payload, trace);
     }
