@@ -13,6 +13,7 @@ pub mod counters;
 pub mod device;
 pub mod driver;
 mod edits;
+pub mod figures;
 pub mod kept;
 pub mod kept_nested;
 pub mod machine;

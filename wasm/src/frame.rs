@@ -1,12 +1,13 @@
 //! The IOTLB as flat columns, one row a slot, filled once a step: what the canvases draw and the tables list.
 
+use crate::access::Answer;
 use crate::history::History;
-use crate::world::{Answer, World};
-use smmuv3::Stage;
+use crate::world::World;
 use smmuv3::arch::entry::Entry;
 use smmuv3::arch::id::StreamWorld;
 use smmuv3::cache::scope::{Answer as Holds, Judgement, Scope, Verdict};
 use smmuv3::{Command, env::trace::Reason};
+use smmuv3::{Iova, Stage, Transaction};
 
 /// What is known of an entry beside the truth.
 pub(crate) mod stale {
@@ -166,9 +167,9 @@ impl Frame {
 pub(crate) fn staleness(world: &World, entry: &Entry) -> u8 {
     match truth(world, entry) {
         None => stale::UNKNOWN,
-        Some(Ok(pa)) if pa == entry.output.0 => stale::FRESH,
-        Some(Ok(_)) => stale::MOVED,
-        Some(Err(_)) => stale::GONE,
+        Some(Answer::Pa(pa)) if pa == entry.output.0 => stale::FRESH,
+        Some(Answer::Pa(_)) => stale::MOVED,
+        Some(_) => stale::GONE,
     }
 }
 
@@ -177,11 +178,11 @@ pub(crate) fn truth(world: &World, entry: &Entry) -> Option<Answer> {
     let origin = world.watch.origin(entry)?;
     // The pure walk begins at a device's address; an entry of stage 2 under a stage 1 does not.
     if entry.space.stage == Stage::S2
-        && world.guest.stream(origin.stream).is_ok_and(|stream| stream.s1.is_some())
+        && world.guest.stream(origin.transaction.stream.0).is_ok_and(|stream| stream.s1.is_some())
     {
         return None;
     }
-    Some(world.truth(origin.stream, entry.input))
+    Some(world.truth(&Transaction { address: Iova(entry.input), ..origin.transaction }))
 }
 
 fn flags(entry: &Entry) -> u8 {

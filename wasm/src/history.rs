@@ -1,6 +1,8 @@
 //! Time: every moment of a script can be seen again. Copies of the world are kept at growing distances; a moment is the
 //! nearest copy before it and ticks from there.
 
+use crate::guest::{RAM_BASE, RAM_BYTES};
+use crate::import::Imported;
 use crate::knobs::Knobs;
 use crate::script::{Action, Error};
 use crate::tape::Tape;
@@ -9,16 +11,23 @@ use crate::world::World;
 
 /// Copies that are kept at most; then every second one is given up, and the distance doubles.
 const COPIES: usize = 24;
+/// Moments between the copy for the next steps back and the present.
+const NEAR: u32 = 8;
 /// Samples of the counters that are kept at most, likewise.
 const SAMPLES: usize = 128;
 
 pub(crate) struct History {
     pub(crate) knobs: Knobs,
+    /// Where memory is, and the streams that an imported transcript is about.
+    pub(crate) ram: Vec<(u64, u64)>,
+    pub(crate) streams: Vec<u32>,
     pub(crate) script: Vec<Action>,
     /// The script's lines, for links.
     pub(crate) own: Vec<String>,
     pub(crate) world: Box<World>,
     copies: Vec<Box<World>>,
+    /// A copy shortly before the moment that was gone back to last: the next step back begins there.
+    near: Option<Box<World>>,
     distance: u32,
     /// One byte of marks a moment, from moment 1 on.
     pub(crate) marks: Vec<u8>,
@@ -40,9 +49,12 @@ impl History {
         }
         Ok(Self {
             knobs,
+            ram: vec![(RAM_BASE, RAM_BYTES)],
+            streams: Vec::new(),
             script,
             own: Vec::new(),
             copies: vec![world.clone()],
+            near: None,
             world,
             distance: 32,
             marks: Vec::new(),
@@ -52,6 +64,16 @@ impl History {
             before: Vec::new(),
             trouble: None,
         })
+    }
+
+    /// A device as a transcript has it, at moment 0.
+    pub(crate) fn imported(from: Imported) -> Result<Self, Error> {
+        let Imported { knobs, streams, ram, actions } = from;
+        let mut history = Self::new(knobs, actions)?;
+        history.world.ram.limit(&ram);
+        history.copies = vec![history.world.clone()];
+        (history.ram, history.streams) = (ram, streams);
+        Ok(history)
     }
 
     /// The last moment that has been.
@@ -142,11 +164,17 @@ impl History {
     pub(crate) fn seek(&mut self, moment: u32) {
         let moment = moment.min(self.end());
         let ahead = self.world.now <= moment;
-        let copy = self.copies.iter().rfind(|copy| copy.now <= moment.saturating_sub(1));
+        let copies = self.copies.iter().chain(&self.near);
+        let copy = copies.filter(|copy| copy.now < moment.max(1)).max_by_key(|copy| copy.now);
         if let Some(copy) =
             copy.filter(|copy| !ahead || copy.now > self.world.now || self.world.now == moment)
         {
             self.world.clone_from(copy);
+        }
+        let left = moment - self.world.now.min(moment);
+        if left > 2 * NEAR {
+            self.run(left - NEAR);
+            self.near = Some(self.world.clone());
         }
         self.run(moment - self.world.now.min(moment));
         if moment == 0 {
@@ -164,6 +192,7 @@ impl History {
         }
         self.samples.retain(|sample| sample.0 <= now);
         self.copies.retain(|copy| copy.now <= now);
+        self.near = None;
         self.trouble = None;
     }
 
@@ -188,13 +217,16 @@ impl History {
     /// The conversation up to now.
     pub(crate) fn tape(&self, name: &str) -> Result<String, Error> {
         let mut world = Box::new(World::new(self.knobs).map_err(|error| Error(error.to_string()))?);
-        let mut streams: Vec<u32> = self.world.guest.streams.iter().map(|stream| stream.id).collect();
-        if let Some(access) = &self.world.access {
-            streams.push(access.stream);
+        world.ram.limit(if self.knobs.raw { &self.ram } else { &[] });
+        let mut streams = self.streams.clone();
+        let known = self.world.guest.streams.iter().map(|stream| stream.id);
+        for stream in known.chain(self.world.access.as_ref().map(|access| access.stream)) {
+            if !streams.contains(&stream) {
+                streams.push(stream);
+            }
         }
-        streams.sort_unstable();
-        streams.dedup();
-        let mut tape = Tape::new(name, &self.knobs, &streams).map_err(|error| Error(error.to_string()))?;
+        let mut tape =
+            Tape::new(name, &self.knobs, &streams, &self.ram).map_err(|error| Error(error.to_string()))?;
         tape.note(&format!("{}{}", crate::import::KNOBS, self.knobs.words()));
         world.tape = Some(Box::new(tape));
         if !self.knobs.raw {

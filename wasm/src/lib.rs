@@ -5,17 +5,19 @@
 //! script got wrong becomes one kind of exception, made by `into_error`. A 64-bit value is a `bigint`; addresses to draw
 //! are numbers, exact below 2^53.
 
+mod access;
 mod command;
 mod frame;
 mod guest;
 mod history;
 mod import;
+mod json;
 mod knobs;
 mod ram;
 mod registers;
-mod scenario;
 mod script;
 mod snapshot;
+mod sorted;
 mod tables;
 mod tape;
 mod text;
@@ -48,9 +50,6 @@ extern "C" {
     /// Likewise.
     #[wasm_bindgen(typescript_type = "WalkView")]
     pub type WalkValue;
-    /// Likewise.
-    #[wasm_bindgen(typescript_type = "readonly ScenarioView[]")]
-    pub type ScenariosValue;
     /// Likewise.
     #[wasm_bindgen(typescript_type = "readonly KindView[]")]
     pub type KindsValue;
@@ -109,9 +108,8 @@ impl Machine {
 
     /// Reads a transcript. On an error, which names line and cause, nothing has changed.
     pub fn import(&mut self, text: &str) -> Result<(), JsError> {
-        let (knobs, script) = import::import(text).map_err(into_error)?;
-        let actions = script::parse(&script).map_err(into_error)?;
-        self.take(History::new(knobs, actions).map_err(into_error)?);
+        let imported = import::import(text).map_err(into_error)?;
+        self.take(History::imported(imported).map_err(into_error)?);
         Ok(())
     }
 
@@ -293,7 +291,7 @@ impl Machine {
 
     /// NUM and SCALE of the smallest range of granules of `2^shift` bytes that has at least `bytes`.
     pub fn fit(bytes: f64, shift: u32) -> Vec<u32> {
-        let units = ((bytes / f64::from(shift).exp2()).ceil() as u64).max(1);
+        let units = ((bytes / (1u64 << shift) as f64).ceil() as u64).max(1);
         let mut scale = 0;
         while units.div_ceil(1 << scale) > 32 {
             scale += 1;
@@ -310,12 +308,6 @@ impl Machine {
         self.history.world.smmu.read(offset, &mut data).map_err(into_error)?;
         Ok(u32::from_le_bytes(data))
     }
-}
-
-/// The library of scenarios.
-#[wasm_bindgen]
-pub fn scenarios() -> ScenariosValue {
-    plain(&scenario::ALL)
 }
 
 /// Every command that can be composed, with its fields.

@@ -1,18 +1,20 @@
 //! Physical memory that exists where it was written: a page of the model's world costs nothing until it is used, and a
 //! copy of the whole shares every page until one of them is written.
 
+use crate::sorted::Sorted;
 use smmuv3::{Abort, Memory, Pa};
-use std::collections::BTreeMap;
 use std::rc::Rc;
 
 const PAGE_BYTES: usize = 4096;
 /// The first address that no SMMU can put out.
 const END: u64 = 1 << 52;
 
+type Page = Rc<[u8; PAGE_BYTES]>;
+
 /// Memory by 4 KiB pages; a page that was never written reads as zero.
 #[derive(Clone, Default)]
 pub(crate) struct Ram {
-    pages: BTreeMap<u64, Rc<[u8; PAGE_BYTES]>>,
+    pages: Sorted<u64, Page>,
     /// If there are any: all memory outside of these first and last addresses aborts.
     ranges: Vec<(u64, u64)>,
 }
@@ -37,7 +39,7 @@ impl Ram {
     /// The pieces of this memory that differ from `before`, at most a page each.
     pub(crate) fn changes(&self, before: &Self) -> Vec<(u64, Vec<u8>)> {
         let mut pieces = Vec::new();
-        for (page, bytes) in &self.pages {
+        for (page, bytes) in self.pages.iter() {
             let old = before.pages.get(page);
             if old.is_some_and(|old| Rc::ptr_eq(old, bytes)) {
                 continue;
@@ -87,8 +89,11 @@ impl Memory for Ram {
         while !rest.is_empty() {
             let (page, offset, length) = piece(at, rest.len());
             let (now, later) = rest.split_at(length);
-            let bytes = Rc::make_mut(self.pages.entry(page).or_insert_with(|| Rc::new([0; PAGE_BYTES])));
-            bytes.get_mut(offset..offset + length).ok_or(Abort)?.copy_from_slice(now);
+            if self.pages.get(&page).is_none() {
+                self.pages.insert(page, Rc::new([0; PAGE_BYTES]));
+            }
+            let bytes = self.pages.get_mut(&page).ok_or(Abort)?;
+            Rc::make_mut(bytes).get_mut(offset..offset + length).ok_or(Abort)?.copy_from_slice(now);
             (at, rest) = (at.wrapping_add(length as u64), later);
         }
         Ok(())

@@ -10,9 +10,10 @@
 //! sync
 //! ```
 
+use crate::access::{Answer, Ats, Pending, Request};
 use crate::command;
 use crate::knobs::{Stages, granule, stages};
-use smmuv3::Granule;
+use smmuv3::{Granule, Stag};
 
 /// Why a line is not understood or cannot be done.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -64,13 +65,17 @@ pub(crate) enum Action {
         stream: u32,
         address: u64,
     },
+    /// So many accesses; if anything is expected, one of `expect` comes.
     Dma {
-        stream: u32,
-        address: u64,
-        write: bool,
+        request: Request,
         count: u32,
         stride: u64,
-        expect: Option<String>,
+        expect: Vec<Answer>,
+    },
+    /// What has become of a transaction that was stalled.
+    Outcome {
+        id: u64,
+        expect: Vec<Answer>,
     },
     /// Put into the queue and, if `ring`, announced.
     Commands {
@@ -97,10 +102,40 @@ pub(crate) enum Action {
     Poke {
         pa: u64,
         bytes: Vec<u8>,
+        stag: Option<StagAt>,
     },
-    Ram(Vec<(u64, u64)>),
+    /// A register is read, and shows `value` in the bits of `mask`.
+    Read {
+        offset: u32,
+        eight: bool,
+        value: u64,
+        mask: u64,
+    },
+    /// Memory holds `bytes`, in the bits of `mask`.
+    Memory {
+        pa: u64,
+        bytes: Vec<u8>,
+        mask: Vec<u8>,
+    },
     Events,
     Note(String),
+}
+
+/// Two bytes that are the name of a stalled transaction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct StagAt {
+    pub(crate) at: usize,
+    pub(crate) id: u64,
+}
+
+impl StagAt {
+    /// Puts the name into `bytes`, if there is one.
+    pub(crate) fn fill(self, bytes: &mut [u8], pending: &Pending) {
+        let place = bytes.get_mut(self.at..).and_then(|rest| rest.first_chunk_mut());
+        if let (Some(place), Some(Stag(name))) = (place, pending.stag(self.id)) {
+            *place = name.to_le_bytes();
+        }
+    }
 }
 
 /// The actions of `text`, without empty lines and comments.
@@ -158,12 +193,28 @@ pub(crate) fn action(line: &str) -> Result<Action, Error> {
         },
         "split" => Action::Split { stream: words.next()?, address: words.next()? },
         "dma" => Action::Dma {
-            stream: words.next()?,
-            address: words.next()?,
-            write: words.flag("write"),
+            request: Request {
+                stream: words.next()?,
+                substream: words.named("ssid")?,
+                address: words.next()?,
+                write: words.flag("write"),
+                privileged: words.flag("privileged"),
+                instruction: words.flag("instruction"),
+                ats: match words.text("ats") {
+                    None => None,
+                    Some("request") => Some(Ats::Request),
+                    Some("translated") => Some(Ats::Translated),
+                    Some(other) => {
+                        return Err(Error(format!("ats= is request or translated, not `{other}`")));
+                    }
+                },
+                bytes: 1,
+                data: Vec::new(),
+                id: None,
+            },
             count: words.named("count")?.unwrap_or(1),
             stride: words.named("stride")?.unwrap_or(4096),
-            expect: words.text("expect").map(str::to_owned),
+            expect: Vec::new(),
         },
         "storm" => {
             let (count, stride) = (words.required("count")?, words.named("stride")?.unwrap_or(4096));
@@ -187,14 +238,7 @@ pub(crate) fn action(line: &str) -> Result<Action, Error> {
         }
         "poke" => {
             let pa = words.next()?;
-            Action::Poke { pa, bytes: bytes(words.next_text()?)? }
-        }
-        "ram" => {
-            let mut ranges = Vec::new();
-            while let Ok(base) = words.next() {
-                ranges.push((base, words.next::<u64>()?.max(1)));
-            }
-            Action::Ram(ranges)
+            Action::Poke { pa, bytes: bytes(words.next_text()?)?, stag: None }
         }
         "events" => Action::Events,
         name => Action::Commands { words: vec![command::compose(name, &mut words)?], ring: true },

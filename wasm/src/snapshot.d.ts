@@ -4,7 +4,7 @@ export interface Bits { readonly name: string; readonly high: number; readonly l
 export interface Counters {
   readonly commands: number; readonly scanned: number; readonly dropped: number; readonly excess: number;
   readonly hits: number; readonly misses: number; readonly evictions: number; readonly descriptors: number;
-  readonly table_hits: number; readonly events: number; readonly stale: number; readonly register_writes: number;
+  readonly table_hits: number; readonly events: number; readonly stale: number; readonly register_writes: number; readonly unexpected: number;
 }
 
 export interface RegisterView {
@@ -85,12 +85,7 @@ export interface WalkStep {
 
 export interface WalkView {
   readonly address: string; readonly stream: number; readonly split: readonly Bits[]; readonly steps: readonly WalkStep[];
-  readonly result: string; readonly ok: boolean; readonly cached: string; readonly reads: number; readonly stale: boolean;
-}
-
-export interface ScenarioView {
-  readonly id: string; readonly title: string; readonly about: string; readonly group: string; readonly knobs: string;
-  readonly setup: string; readonly script: string; readonly fix: string | null; readonly compose: string;
+  readonly result: string; readonly ok: boolean; readonly own: readonly string[]; readonly cached: string; readonly reads: number; readonly stale: boolean;
 }
 
 export interface KindView { readonly name: string; readonly fields: readonly { readonly key: string; readonly name: string; readonly width: number }[] }

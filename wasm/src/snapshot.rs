@@ -10,7 +10,7 @@ use crate::history::History;
 use crate::registers;
 use crate::text::{bytes, hex};
 use crate::watch::{Counters, Kind};
-use crate::world::{World, place};
+use crate::world::World;
 use serde::Serialize;
 use smmuv3::Command;
 use smmuv3::arch::bits::Field;
@@ -202,9 +202,9 @@ pub(crate) fn panels(history: &History, frame: &Frame, question: Option<&Questio
         access: world.access.as_ref().map(|access| Reached {
             stream: access.stream,
             address: hex(access.address),
-            text: place(&access.result),
-            truth: place(&access.truth),
-            stale: access.result != access.truth,
+            text: access.result.words(),
+            truth: access.truth.map_or_else(String::new, |truth| truth.words()),
+            stale: access.stale,
             hit: access.hit,
             ok: access.result.is_ok(),
         }),
@@ -377,33 +377,35 @@ fn configuration(world: &World) -> Vec<Record> {
 }
 
 fn tables(world: &World, question: Option<&Question>) -> Vec<Table> {
-    let mut rows: Vec<Table> = world
-        .smmu
-        .walk_cache()
-        .entries()
-        .map(|entry| {
-            let verdict = match question.map(|question| question.applied.table_verdict(entry)) {
-                Some(Verdict::Drop) => "goes",
-                Some(Verdict::Spare(reason)) => name(reason),
-                None => "–",
-            };
-            Table {
-                text: format!(
-                    "stage {}, ASID {}, VMID {}",
-                    entry.space.stage as u8 + 1,
-                    entry.space.asid.0,
-                    entry.space.vmid.0
-                ),
-                level: entry.level.number(),
-                input: hex(entry.input),
-                size: bytes(1 << entry.log2_size()),
-                next: hex(entry.next),
-                verdict,
-            }
-        })
-        .collect();
-    rows.sort_by(|a, b| (a.level, &a.input).cmp(&(b.level, &b.input)));
-    rows
+    let rows = world.smmu.walk_cache().entries().map(|entry| {
+        let verdict = match question.map(|question| question.applied.table_verdict(entry)) {
+            Some(Verdict::Drop) => "goes",
+            Some(Verdict::Spare(reason)) => name(reason),
+            None => "–",
+        };
+        let order = (entry.level.number(), entry.input);
+        let table = Table {
+            text: format!(
+                "stage {}, ASID {}, VMID {}",
+                entry.space.stage as u8 + 1,
+                entry.space.asid.0,
+                entry.space.vmid.0
+            ),
+            level: entry.level.number(),
+            input: hex(entry.input),
+            size: bytes(1 << entry.log2_size()),
+            next: hex(entry.next),
+            verdict,
+        };
+        (order, table)
+    });
+    // A few dozen rows: the standard sort is 4 kB of the page.
+    let mut sorted: Vec<((u32, u64), Table)> = Vec::new();
+    for row in rows {
+        let after = sorted.iter().rposition(|other| other.0 <= row.0).map_or(0, |at| at + 1);
+        sorted.insert(after, row);
+    }
+    sorted.into_iter().map(|(_, table)| table).collect()
 }
 
 fn log(history: &History) -> Vec<Line> {

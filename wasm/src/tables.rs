@@ -211,14 +211,15 @@ impl Tables {
                     }
                     let first = start + ((n as u64) << shift);
                     let last = first | low_mask(shift);
-                    match runs.last_mut() {
+                    // Leaves come in order within a table, and tables nearly so: the place is at the end or close to it.
+                    let after = runs.iter().rposition(|run| run.0 < first).map_or(0, |at| at + 1);
+                    match after.checked_sub(1).and_then(|at| runs.get_mut(at)) {
                         Some(run) if run.2 == shift && run.1.wrapping_add(1) == first => run.1 = last,
-                        _ => runs.push((first, last, shift)),
+                        _ => runs.insert(after, (first, last, shift)),
                     }
                 }
             },
         );
-        runs.sort_unstable();
         runs
     }
 

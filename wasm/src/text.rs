@@ -21,6 +21,13 @@ pub(crate) fn bytes(value: u64) -> String {
     if rest == 0 { format!("{whole} {name}") } else { format!("{whole}.{hundredths:02} {name}") }
 }
 
+/// Bytes in the order of their addresses.
+pub(crate) fn hexadecimal(data: &[u8]) -> String {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let digit = |n: u8| char::from(DIGITS.get(usize::from(n)).copied().unwrap_or(b'?'));
+    data.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
+}
+
 fn group(digits: &str, size: usize, mark: char, prefix: &str) -> String {
     let mut text = prefix.to_owned();
     for (place, digit) in digits.char_indices() {

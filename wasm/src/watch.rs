@@ -1,11 +1,11 @@
 //! What the page remembers of the device's steps: counts, marks on the timeline, lines for the log.
 
 use crate::command;
+use crate::sorted::Sorted;
 use crate::text::{bytes, grouped, hex};
 use serde::Serialize;
 use smmuv3::arch::entry::{Entry, Space};
-use smmuv3::{Command, Step, Trace};
-use std::collections::BTreeMap;
+use smmuv3::{Command, Iova, Step, StreamId, Trace, Transaction};
 
 /// Counted since the scenario began.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
@@ -22,6 +22,8 @@ pub(crate) struct Counters {
     pub(crate) events: u32,
     pub(crate) stale: u32,
     pub(crate) register_writes: u32,
+    /// Answers that an imported transcript does not expect.
+    pub(crate) unexpected: u32,
 }
 
 /// Marks of a moment, for the lanes of the timeline.
@@ -67,23 +69,29 @@ pub(crate) struct Last {
     pub(crate) scanned: u32,
 }
 
-/// Whose access filled an entry, and when.
+/// Which access filled an entry, and when.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Origin {
-    pub(crate) stream: u32,
+    pub(crate) transaction: Transaction,
     pub(crate) when: u32,
 }
 
-#[derive(Clone, Debug, Default)]
+/// `when` of an entry that is no longer there.
+const GONE: u32 = u32::MAX;
+
+#[derive(Clone, Debug)]
 pub(crate) struct Watch {
     pub(crate) counters: Counters,
     pub(crate) marks: u8,
     pub(crate) lines: Vec<Line>,
     pub(crate) last: Option<Last>,
-    pub(crate) origins: BTreeMap<(Space, u64, u8), Origin>,
+    origins: Sorted<(Space, u64, u8), Origin>,
+    /// How many of them are no longer there.
+    gone: usize,
     /// What happened in this moment, for those who ask after it.
     pub(crate) hit: bool,
-    pub(crate) stream: u32,
+    /// The access that is being made.
+    pub(crate) transaction: Transaction,
     pub(crate) now: u32,
     fetched: [u64; 2],
     excess: u32,
@@ -118,7 +126,39 @@ impl Watch {
     }
 
     pub(crate) fn origin(&self, entry: &Entry) -> Option<Origin> {
-        self.origins.get(&Self::key(entry)).copied()
+        self.origins.get(&Self::key(entry)).copied().filter(|origin| origin.when != GONE)
+    }
+
+    /// An entry went. Taking its row out would move thousands of others; now and then all such rows are.
+    fn forget(&mut self, entry: &Entry) {
+        if let Some(origin) = self.origins.get_mut(&Self::key(entry)) {
+            origin.when = GONE;
+            self.gone += 1;
+        }
+        if self.gone > 64 && self.gone > self.origins.len() / 2 {
+            self.origins.retain(|origin| origin.when != GONE);
+            self.gone = 0;
+        }
+    }
+}
+
+impl Default for Watch {
+    fn default() -> Self {
+        Self {
+            counters: Counters::default(),
+            marks: 0,
+            lines: Vec::new(),
+            last: None,
+            origins: Sorted::default(),
+            gone: 0,
+            hit: false,
+            transaction: Transaction::read(StreamId(0), Iova(0)),
+            now: 0,
+            fetched: [0; 2],
+            excess: 0,
+            repeat: 0,
+            silent: false,
+        }
     }
 }
 
@@ -155,18 +195,18 @@ impl Trace for Watch {
                 counters.excess += u32::from(!needed);
                 self.excess += u32::from(!needed);
                 self.marks |= lane::TLB;
-                self.origins.remove(&Self::key(entry));
+                self.forget(entry);
             }
             Step::Evict(entry) => {
                 counters.evictions += 1;
-                self.origins.remove(&Self::key(entry));
+                self.forget(entry);
                 let (input, size) = (entry.input, entry.log2_size);
                 self.say(Kind::Tlb, || format!("evicted {} ({})", hex(input), bytes(1 << size)));
             }
             Step::Fill(entry) => {
                 counters.misses += 1;
                 self.marks |= lane::TLB;
-                let origin = Origin { stream: self.stream, when: self.now };
+                let origin = Origin { transaction: self.transaction, when: self.now };
                 self.origins.insert(Self::key(entry), origin);
                 let (input, size, pa) = (entry.input, entry.log2_size, entry.output.0);
                 self.say(Kind::Tlb, || format!("filled {} → {} ({})", hex(input), hex(pa), bytes(1 << size)));

@@ -3,22 +3,20 @@
 //! Going on by one moment is `tick`: one command is consumed, or one action of the script is done. Time travel is a copy
 //! of a world and ticks from there.
 
+use crate::access::{Answer, Ats, Pending, Request};
 use crate::command;
 use crate::guest::{self, COMMAND_QUEUE, EVENT_QUEUE, Guest, LOG2_EVENTS, LOG2_STREAMS, STREAM_TABLE};
 use crate::knobs::Knobs;
 use crate::ram::Ram;
-use crate::script::{Action, Error, Words};
+use crate::script::{Action, Error, StagAt, Words};
 use crate::tape::Tape;
-use crate::text::{bytes, grouped, hex};
+use crate::text::{bytes, grouped, hex, hexadecimal};
 use crate::watch::{Kind, Watch, lane};
 use smmuv3::arch::addr::low_mask;
 use smmuv3::device::queue::Queue;
-use smmuv3::format::command::{COMMAND_BYTES, field as cmd};
-use smmuv3::format::event::EVENT_BYTES;
-use smmuv3::format::regs::{Reg, queue_base, queue_index};
-use smmuv3::{
-    Env, Iova, Level, Memory, NoInterrupts, Pa, Smmu, StreamId, Terminated, Trace, Transaction, Translation,
-};
+use smmuv3::format::command::field as cmd;
+use smmuv3::format::regs::{Reg, queue_index};
+use smmuv3::{Env, Iova, Level, Memory, NoInterrupts, Pa, Smmu, StreamId, Trace, Transaction};
 
 /// IOTLB entries that every machine has memory for; the knobs choose how many of them are in use.
 pub(crate) const ENTRIES: usize = 4096;
@@ -27,19 +25,17 @@ const BATCH: u32 = 64;
 
 pub(crate) type Device = Smmu<ENTRIES>;
 
-/// What a device saw of its last access.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// The last access.
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Access {
     pub(crate) stream: u32,
     pub(crate) address: u64,
-    pub(crate) write: bool,
     pub(crate) result: Answer,
-    pub(crate) truth: Answer,
+    /// What the tables say, where anybody can tell.
+    pub(crate) truth: Option<Answer>,
+    pub(crate) stale: bool,
     pub(crate) hit: bool,
 }
-
-/// Where an access went: a physical address, or the name of the event that it made, if any.
-pub(crate) type Answer = Result<u64, Option<&'static str>>;
 
 #[derive(Clone)]
 pub(crate) struct World {
@@ -56,6 +52,7 @@ pub(crate) struct World {
     pub(crate) memory_version: u32,
     pub(crate) note: String,
     pub(crate) access: Option<Access>,
+    pub(crate) pending: Pending,
     pub(crate) tape: Option<Box<Tape>>,
 }
 
@@ -73,6 +70,7 @@ impl World {
             memory_version: 0,
             note: String::new(),
             access: None,
+            pending: Pending::default(),
             tape: None,
         })
     }
@@ -110,6 +108,7 @@ impl World {
         self.watch.begin(self.now + 1);
         if self.smmu.pending() {
             self.consume(1);
+            self.settle();
         } else if let Some(action) = script.get(self.at) {
             self.act(action)?;
         } else {
@@ -126,7 +125,7 @@ impl World {
                 let stages = stages.unwrap_or(self.knobs.stages);
                 let granule = granule.unwrap_or(self.knobs.granule);
                 let (knobs, ids) = (self.knobs, (*stream, *asid, *vmid));
-                self.change(|guest, ram| guest.add_stream(ram, &knobs, ids, stages, granule))?;
+                self.change(&mut |guest, ram| guest.add_stream(ram, &knobs, ids, stages, granule))?;
                 self.cpu(|| format!("STE of stream {stream}: ASID {asid}, VMID {vmid}, empty tables"));
             }
             Action::Map { stream, address, pa, bytes: size, level, global, stage2 } => {
@@ -134,7 +133,7 @@ impl World {
                 let level = Level::from_number(*level);
                 let size = (*size).max(1 << tables.granule.level_shift(level));
                 let span = (*address, *pa, size);
-                self.change(|guest, ram| tables.map(&mut guest.heap, ram, span, level, *global))?;
+                self.change(&mut |guest, ram| tables.map(&mut guest.heap, ram, span, level, *global))?;
                 // What stage 1 puts out has to get through stage 2 somehow; a script that says more maps it first.
                 self.cpu(|| {
                     let leaf = bytes(1 << tables.granule.level_shift(level));
@@ -144,7 +143,7 @@ impl World {
             Action::Unmap { stream, address, bytes: size, stage2 } => {
                 let tables = self.guest.tables(*stream, *stage2)?;
                 let mut count = 0;
-                self.change(|_, ram| {
+                self.change(&mut |_, ram| {
                     count = tables.unmap(ram, *address, *size)?;
                     Ok(())
                 })?;
@@ -154,7 +153,7 @@ impl World {
             }
             Action::Free { stream, address, level } => {
                 let tables = self.guest.tables(*stream, false)?;
-                self.change(|guest, ram| {
+                self.change(&mut |guest, ram| {
                     guest.freed = Some((tables.free(ram, *address, *level)?, tables.granule));
                     Ok(())
                 })?;
@@ -166,25 +165,36 @@ impl World {
                 });
             }
             Action::Reuse { pa } => {
-                self.change(|guest, ram| guest.reuse(ram, *pa))?;
+                self.change(&mut |guest, ram| guest.reuse(ram, *pa))?;
                 self.cpu(|| "the freed table's page is used for something else".to_owned());
             }
             Action::Remap { stream, address, pa, stage2 } => {
                 let tables = self.guest.tables(*stream, *stage2)?;
-                self.change(|_, ram| tables.remap(ram, *address, *pa))?;
+                self.change(&mut |_, ram| tables.remap(ram, *address, *pa))?;
                 self.cpu(|| format!("tables: {} now leads to {}", hex(*address), hex(*pa)));
             }
             Action::Split { stream, address } => {
                 let tables = self.guest.tables(*stream, false)?;
-                self.change(|guest, ram| tables.split(&mut guest.heap, ram, *address))?;
+                self.change(&mut |guest, ram| tables.split(&mut guest.heap, ram, *address))?;
                 self.cpu(|| format!("tables: the block at {} split into a table", hex(*address)));
             }
-            Action::Dma { stream, address, write, count, stride, expect } => {
-                let here = address.wrapping_add(u64::from(self.done).wrapping_mul(*stride));
-                self.dma(*stream, here, *write);
-                self.check(expect.as_deref());
+            Action::Dma { request, count, stride, expect } => {
+                let address = request.address.wrapping_add(u64::from(self.done).wrapping_mul(*stride));
+                let answer = self.dma(&Request { address, ..request.clone() });
+                self.check(answer, expect);
                 self.done += 1;
                 finished = self.done >= *count;
+            }
+            Action::Outcome { id, expect } => {
+                let answer = self
+                    .pending
+                    .outcome(*id)
+                    .ok_or_else(|| Error(format!("there is no transaction {id}")))?;
+                self.watch.say(Kind::Dma, || format!("transaction {id}: {}", answer.words()));
+                if let Some(tape) = &mut self.tape {
+                    tape.outcome(*id, answer);
+                }
+                self.check(answer, expect);
             }
             Action::Commands { words, ring } => {
                 for command in words {
@@ -232,11 +242,34 @@ impl World {
                 let name = smmuv3::format::regs::find(*offset).map_or("?", |row| row.name);
                 self.cpu(|| format!("SMMU_{name} = {}", hex(*value)));
             }
-            Action::Poke { pa, bytes } => {
-                self.write_memory(*pa, bytes)?;
+            Action::Poke { pa, bytes, stag } => {
+                self.write_memory(*pa, bytes, *stag)?;
                 self.cpu(|| format!("{} bytes written at {}", bytes.len(), hex(*pa)));
             }
-            Action::Ram(ranges) => self.ram.limit(ranges),
+            Action::Read { offset, eight, value, mask } => {
+                let mut data = [0; 8];
+                let (word, _) = data.split_at_mut(if *eight { 8 } else { 4 });
+                self.smmu
+                    .read(*offset, word)
+                    .map_err(|error| Error(format!("{}: {error:?}", hex((*offset).into()))))?;
+                let found = u64::from_le_bytes(data);
+                let name = smmuv3::format::regs::find(*offset).map_or("?", |row| row.name);
+                self.cpu(|| format!("SMMU_{name} reads {}", hex(found)));
+                if (found ^ value) & mask != 0 {
+                    self.unexpected(&hex(*value), &hex(found));
+                }
+            }
+            Action::Memory { pa, bytes, mask } => {
+                let mut found = vec![0; bytes.len()];
+                self.ram
+                    .read(Pa(*pa), &mut found)
+                    .map_err(|_| Error(format!("there is no memory at {}", hex(*pa))))?;
+                self.cpu(|| format!("{} bytes read at {}", found.len(), hex(*pa)));
+                let differs = |((a, b), mask): ((&u8, &u8), &u8)| (a ^ b) & mask != 0;
+                if found.iter().zip(bytes).zip(mask).any(differs) {
+                    self.unexpected(&hexadecimal(bytes), &hexadecimal(&found));
+                }
+            }
             Action::Events => {
                 let count = self.drain_events()?;
                 self.cpu(|| format!("event queue drained: {count} records"));
@@ -258,7 +291,7 @@ impl World {
     }
 
     /// Lets the guest change memory, and takes down what it changed.
-    fn change(&mut self, f: impl FnOnce(&mut Guest, &mut Ram) -> Result<(), Error>) -> Result<(), Error> {
+    fn change(&mut self, f: &mut dyn FnMut(&mut Guest, &mut Ram) -> Result<(), Error>) -> Result<(), Error> {
         let before = self.tape.is_some().then(|| self.ram.clone());
         f(&mut self.guest, &mut self.ram)?;
         self.memory_version += 1;
@@ -268,11 +301,15 @@ impl World {
         Ok(())
     }
 
-    pub(crate) fn write_memory(&mut self, pa: u64, data: &[u8]) -> Result<(), Error> {
-        self.ram.write(Pa(pa), data).map_err(|_| Error(format!("there is no memory at {}", hex(pa))))?;
+    fn write_memory(&mut self, pa: u64, data: &[u8], stag: Option<StagAt>) -> Result<(), Error> {
+        let mut data = data.to_vec();
+        if let Some(at) = stag {
+            at.fill(&mut data, &self.pending);
+        }
+        self.ram.write(Pa(pa), &data).map_err(|_| Error(format!("there is no memory at {}", hex(pa))))?;
         self.memory_version += 1;
         if let Some(tape) = &mut self.tape {
-            tape.write(pa, data);
+            tape.write(pa, &data, stag);
         }
         Ok(())
     }
@@ -294,6 +331,7 @@ impl World {
         if smmuv3::format::regs::find(offset).is_some_and(|row| row.id == Reg::CmdqProd) {
             self.guest.prod = value as u32;
         }
+        self.settle();
         self.memory_version += u32::from(offset != Reg::CmdqProd.row().offset);
         Ok(())
     }
@@ -303,18 +341,16 @@ impl World {
         self.smmu.poll(budget, &mut env)
     }
 
-    /// The command queue as the registers describe it.
-    pub(crate) fn command_queue(&self) -> Queue {
-        let base = self.smmu.registers().get(Reg::CmdqBase);
-        let limit = self.smmu.features().cmdqs;
-        Queue::new(queue_base::ADDR.in_place(&[base]), queue_base::LOG2SIZE.get(base), limit, COMMAND_BYTES)
+    /// When nothing is left to consume, what software has released goes on.
+    fn settle(&mut self) {
+        if !self.smmu.pending() {
+            self.pending.resume(&mut self.smmu, &mut self.ram, &mut self.watch);
+        }
     }
 
-    /// The event queue as the registers describe it.
-    pub(crate) fn event_queue(&self) -> Queue {
-        let base = self.smmu.registers().get(Reg::EventqBase);
-        let limit = self.smmu.features().eventqs;
-        Queue::new(queue_base::ADDR.in_place(&[base]), queue_base::LOG2SIZE.get(base), limit, EVENT_BYTES)
+    /// The command queue as the registers describe it.
+    pub(crate) fn command_queue(&self) -> Queue {
+        self.smmu.registers().command_queue(self.smmu.features())
     }
 
     fn put(&mut self, words: Words) -> Result<(), Error> {
@@ -327,7 +363,7 @@ impl World {
         let image: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
         self.ram.write(at, &image).map_err(|_| Error("the command queue lies outside memory".to_owned()))?;
         if let Some(tape) = &mut self.tape {
-            tape.write(at.0, &image);
+            tape.write(at.0, &image, None);
         }
         self.guest.prod = queue.next(self.guest.prod);
         Ok(())
@@ -339,51 +375,62 @@ impl World {
     }
 
     /// A device's access, through the caches, and the truth beside it.
-    pub(crate) fn dma(&mut self, stream: u32, address: u64, write: bool) {
-        let transaction = transaction(stream, address, write);
-        let truth = answer(self.smmu.walk(&transaction, &self.ram));
-        self.watch.stream = stream;
+    fn dma(&mut self, request: &Request) -> Answer {
+        let truth = request.truth(&self.smmu, &self.ram);
+        self.watch.transaction = request.transaction(0);
         self.watch.marks |= lane::DMA;
-        let mut env = watched(&mut self.ram, &mut self.watch);
-        let result = answer(self.smmu.translate(&transaction, &mut env));
+        let result = self.pending.begin(&mut self.smmu, &mut self.ram, &mut self.watch, request);
         let hit = self.watch.hit;
-        let stale = result != truth;
+        // Whether there is room to hold a transaction is no question of translation.
+        let stale =
+            truth.is_some_and(|truth| truth != result && (truth != Answer::Stalled || result.is_ok()));
         self.watch.counters.stale += u32::from(stale);
         if stale {
             self.watch.marks |= lane::BAD;
         }
+        let Request { stream, address, write, ats, .. } = *request;
         self.watch.say(if stale { Kind::Error } else { Kind::Dma }, || {
-            let way = if write { "writes" } else { "reads" };
-            let cached = if hit { ", IOTLB hit" } else { "" };
-            let end =
-                if stale { format!("; STALE: the tables say {}", place(&truth)) } else { String::new() };
-            format!("stream {stream} {way} {}: {}{cached}{end}", hex(address), place(&result))
+            let way = match (ats, write) {
+                (Some(Ats::Request), _) => "asks for",
+                (Some(Ats::Translated), _) => "goes to, translated,",
+                (None, true) => "writes",
+                (None, false) => "reads",
+            };
+            let mut text = format!("stream {stream} {way} {}: {}", hex(address), result.words());
+            if hit {
+                text += ", IOTLB hit";
+            }
+            if let (true, Some(truth)) = (stale, truth) {
+                text += "; STALE: the tables say ";
+                text += &truth.words();
+            }
+            text
         });
         if let Some(tape) = &mut self.tape {
-            tape.dma(&transaction, &result, &truth);
+            tape.dma(request, result, truth);
         }
-        self.access = Some(Access { stream, address, write, result, truth, hit });
+        self.access = Some(Access { stream, address, result, truth, stale, hit });
+        result
     }
 
-    /// What an imported transcript expects of the access that was just made.
-    fn check(&mut self, expect: Option<&str>) {
-        let Some(expect) = expect else { return };
-        let Some(access) = &self.access else { return };
-        let here = match access.result {
-            Ok(pa) => format!("{pa:#x}"),
-            Err(event) => event.unwrap_or("abort").to_owned(),
-        };
-        if !expect.split(',').any(|legal| legal == here) {
-            let text = format!("the transcript expects {expect}, here it is {here}");
-            self.watch.marks |= lane::BAD;
-            self.watch.say(Kind::Error, || text);
+    /// What an imported transcript expects.
+    fn check(&mut self, answer: Answer, expect: &[Answer]) {
+        if !expect.is_empty() && !expect.contains(&answer) {
+            let legal: Vec<String> = expect.iter().map(Answer::words).collect();
+            self.unexpected(&legal.join(" or "), &answer.words());
         }
+    }
+
+    fn unexpected(&mut self, expected: &str, found: &str) {
+        self.watch.marks |= lane::BAD;
+        self.watch.counters.unexpected += 1;
+        self.watch.say(Kind::Error, || format!("the transcript expects {expected}, here it is {found}"));
     }
 
     /// The records from EVENTQ_CONS to EVENTQ_PROD.
     pub(crate) fn events(&self) -> Vec<[u64; 4]> {
-        let queue = self.event_queue();
         let registers = self.smmu.registers();
+        let queue = registers.event_queue(self.smmu.features());
         let prod = registers.field(Reg::EventqProd, queue_index::POSITION) as u32;
         let mut cons = registers.field(Reg::EventqCons, queue_index::POSITION) as u32;
         let mut records = Vec::new();
@@ -399,7 +446,7 @@ impl World {
         let records = self.events();
         let prod = self.smmu.registers().get(Reg::EventqProd);
         if let Some(tape) = &mut self.tape {
-            tape.events(&records);
+            tape.events(&records, &self.pending);
         }
         // The transcript's line writes EVENTQ_CONS by itself.
         let tape = self.tape.take();
@@ -408,19 +455,25 @@ impl World {
         written.map(|()| records.len())
     }
 
-    /// The truth about an address of a stream: no caches, no effects.
-    pub(crate) fn truth(&self, stream: u32, address: u64) -> Answer {
-        answer(self.smmu.walk(&transaction(stream, address, false), &self.ram))
+    /// The truth about an access: no caches, no effects.
+    pub(crate) fn truth(&self, transaction: &Transaction) -> Answer {
+        Answer::of(self.smmu.walk(transaction, &self.ram))
     }
 
     /// The steps of an access on a copy of the device, which is forgotten afterwards.
-    pub(crate) fn rehearse(&self, stream: u32, address: u64, cold: bool, trace: &mut dyn Trace) -> Answer {
+    pub(crate) fn rehearse(&self, transaction: &Transaction, cold: bool, trace: &mut dyn Trace) -> Answer {
         let (mut smmu, mut ram) = (Box::new(self.smmu.clone()), self.ram.clone());
         if cold {
             smmu.drop_caches();
         }
-        let transaction = transaction(stream, address, false);
-        answer(smmu.translate(&transaction, &mut watched(&mut ram, trace)))
+        Answer::of(smmu.translate(transaction, &mut watched(&mut ram, trace)))
+    }
+
+    /// How a stream's accesses look: as the last one did, if it was of that stream.
+    pub(crate) fn transaction(&self, stream: u32, address: u64) -> Transaction {
+        let last = self.watch.transaction;
+        let plain = Transaction::read(StreamId(stream), Iova(address));
+        if last.stream.0 == stream { Transaction { address: Iova(address), ..last } } else { plain }
     }
 
     /// What a command's span means: its low bits of an address.
@@ -437,20 +490,3 @@ pub(crate) fn watched<'a>(ram: &'a mut Ram, trace: &'a mut dyn Trace) -> Lent<'a
 }
 
 pub(crate) type Lent<'a> = Env<'a, Ram, NoInterrupts, dyn Trace + 'a>;
-
-pub(crate) const fn transaction(stream: u32, address: u64, write: bool) -> Transaction {
-    let (stream, address) = (StreamId(stream), Iova(address));
-    if write { Transaction::write(stream, address) } else { Transaction::read(stream, address) }
-}
-
-pub(crate) fn answer(result: Result<Translation, Terminated>) -> Answer {
-    result.map(|found| found.pa.0).map_err(|terminated| terminated.event.map(|event| event.name()))
-}
-
-/// An answer for people.
-pub(crate) fn place(answer: &Answer) -> String {
-    match answer {
-        Ok(pa) => hex(*pa),
-        Err(event) => event.unwrap_or("an abort").to_owned(),
-    }
-}

@@ -1,5 +1,6 @@
 // The page as a reader uses it: by keyboard and pointer alone.
 
+import { execFileSync } from 'node:child_process';
 import { readFileSync, writeFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { expect, type Locator, type Page, test } from '@playwright/test';
@@ -21,7 +22,14 @@ test.beforeEach(async ({ page, baseURL }) => {
 });
 test.afterEach(({ page }) => expect(said.get(page)).toEqual([]));
 
-const choose = (page: Page, scenario: string) => page.selectOption('#scenario', scenario);
+const lab = (page: Page) => page.getByRole('button', { name: 'Lab', exact: true }).click();
+
+/** A scenario of the lab. */
+async function choose(page: Page, scenario: string): Promise<void> {
+  await lab(page);
+  await page.selectOption('#scenario', scenario);
+}
+
 const field = (page: Page, name: string) => page.locator(`#composer [name="${name}"]`);
 const live = async (page: Page) => Number(await page.locator('canvas.grid').getAttribute('data-live'));
 const moment = (page: Page) => page.locator('#moment').innerText();
@@ -47,44 +55,81 @@ async function drag(page: Page, canvas: Locator, from: readonly [number, number]
   await page.mouse.up();
 }
 
-test('the tour from start to end', async ({ page }) => {
-  await page.getByRole('button', { name: 'Explain' }).click();
+test('the tour from start to end, each part ticked off as it is done', async ({ page }) => {
+  const done = page.locator('#parts .done');
   const then = page.locator('#then');
   const next = page.locator('#next');
+  const cell = page.locator('canvas.grid');
   const read = page.locator('#guest').getByRole('button', { name: 'DMA read' });
+  const send = page.getByRole('button', { name: 'Send' });
+  // What a TLB holds.
   await read.click();
-  await expect(then).toBeEmpty();
+  await expect(done).toHaveCount(1);
   await read.click();
-  await expect(then).toContainText('hit');
+  await expect(done).toHaveCount(2);
+  await cell.focus();
+  while (await page.locator('output.said').innerText().then((said) => !said.includes('→'))) await page.keyboard.press('ArrowRight');
+  await expect(then).toContainText('One miss, four reads');
   await next.click();
+  // A table changes.
   await page.getByRole('button', { name: 'Unmap it' }).click();
+  await expect(done).toHaveCount(1);
   await read.click();
   await expect(then).toContainText('no longer name');
   await next.click();
-  await page.getByRole('button', { name: 'Send' }).click();
-  await expect(then).toContainText('One command, one entry');
+  // Invalidation.
+  await send.click();
+  await expect(done).toHaveCount(1);
+  await page.getByRole('button', { name: '+ CMD_SYNC' }).click();
+  await expect(then).toContainText('one page is taken back');
   await next.click();
+  // A storm.
   await page.locator('#run').click();
   await expect(then).toContainText('262,144', { timeout: 30_000 });
   await next.click();
+  // One range.
   await field(page, 'scale').fill('18');
-  await page.getByRole('button', { name: 'Send' }).click();
-  await expect(then).toContainText('16 bytes instead of 4 MiB');
+  await expect(done).toHaveCount(1);
+  await send.click();
+  await expect(then).toContainText('One command of 16 bytes');
   await next.click();
-  await page.locator('canvas.grid').focus();
+  // TTL.
+  await cell.focus();
   await page.keyboard.press('ArrowRight');
+  await expect(done).toHaveCount(1);
   await field(page, 'ttl').selectOption('2');
-  await expect(then).toContainText('right level');
+  await expect(done).toHaveCount(2);
+  await field(page, 'ttl').selectOption('0');
+  await expect(then).toContainText('TTL only narrows');
   await next.click();
-  await page.getByRole('button', { name: 'Send' }).click();
-  await page.locator('#walk [name="walk-address"]').fill('0x4000040000');
-  await page.locator('#walk').getByRole('button', { name: 'Walk' }).click();
+  // Leaf.
+  await send.click();
+  await expect(done).toHaveCount(1);
   await read.click();
   await expect(page.locator('#access')).toContainText('STALE');
   await field(page, 'leaf').uncheck();
-  await page.getByRole('button', { name: 'Send' }).click();
+  await send.click();
+  await expect(done).toHaveCount(3);
   await read.click();
-  await expect(then).toContainText('first predicate that fails');
+  await expect(then).toContainText('only Leaf = 0 is enough');
+  await next.click();
+  // Why: go through the slots until every reason has been seen.
+  await cell.focus();
+  for (let n = 0; n < 120 && await done.count() < 3; n++) await page.keyboard.press(n % 8 === 7 ? 'ArrowDown' : 'ArrowRight');
+  await expect(then).toContainText('why it survives');
+  await next.click();
+  await expect(page.locator('#scenario')).toBeVisible();
+});
+
+test('a step of the tour shows the few panels that it is about', async ({ page }) => {
+  for (let n = 1; n <= 8; n++) {
+    await page.locator('.steps button').nth(n - 1).click();
+    const panels = await page.locator('.stage .panel').count();
+    expect(panels === 2 || panels === 3).toBe(true);
+    await expect(page.locator('#parts .done')).toHaveCount(0);
+  }
+  await page.locator('.lesson .noun', { hasText: 'The table' }).click(); // a noun leads to its panel
+  await expect(page.locator('#why')).toBeFocused();
 });
 
 test('a range composed by typing drops what was previewed', async ({ page }) => {
@@ -147,6 +192,20 @@ test('a step back restores every panel', async ({ page }) => {
   expect(bare(await state(page))).toBe(bare(seen[0] ?? ''));
 });
 
+test('a link into the tour keeps what has been done', async ({ page, browser }) => {
+  await page.locator('.steps button').nth(6).click();
+  await page.getByRole('button', { name: 'Send' }).click();
+  await page.locator('#guest').getByRole('button', { name: 'DMA read' }).click();
+  await expect(page.locator('#parts .done')).toHaveCount(2);
+  await page.getByRole('button', { name: 'Copy link' }).click();
+  await expect(page).toHaveURL(/#v1\./);
+  const other = await (await browser.newContext({ viewport: { width: 1440, height: 900 } })).newPage();
+  await other.goto(page.url());
+  await expect(other.locator('#parts .done')).toHaveCount(2);
+  expect(await other.locator('main').innerText()).toBe(await page.locator('main').innerText());
+  await other.close();
+});
+
 test('a link opened elsewhere shows the same state', async ({ page, browser }) => {
   await choose(page, 's2ipa');
   await page.locator('h1').click();
@@ -183,6 +242,8 @@ test('what is exported can be imported, and a broken file changes nothing', asyn
   await give(broken);
   await expect(page.locator('#message')).toContainText(/line \d+: `dma` lacks `iova`/);
   expect(await state(page)).toBe(seen);
+  // What was seen is a test: the model agrees with it outside of the page.
+  expect(execFileSync('cargo', ['run', '--quiet', '-p', 'smmuv3-tests', '--bin', 'replay', '--', file], { cwd: '..' }).toString()).toContain('1 passed, 0 failed, 0 skipped');
   await give(file);
   await expect(page.locator('#message')).toContainText('imported');
   await page.getByRole('button', { name: '▸|' }).click();
@@ -190,6 +251,7 @@ test('what is exported can be imported, and a broken file changes nothing', asyn
 });
 
 test('every scenario and every fix runs to its end', async ({ page }) => {
+  await lab(page);
   const ids = await page.locator('#scenario option').evaluateAll((options) => options.map((option) => option.getAttribute('value') ?? ''));
   expect(ids.length).toBeGreaterThan(18);
   for (const id of ids) {
@@ -205,17 +267,52 @@ test('every scenario and every fix runs to its end', async ({ page }) => {
   }
 });
 
-test('a table holds what its canvas shows', async ({ page }) => {
+test('tables hold what canvases show', async ({ page }) => {
   await choose(page, 'linux');
-  await page.locator('#iotlb > details summary').click();
-  await page.locator('#band > details summary').click();
+  await page.getByRole('button', { name: '▸|' }).click();
   const shown = await live(page);
-  await expect(page.locator('#iotlb-table tbody tr')).toHaveCount(shown);
-  await expect(page.locator('#band tbody tr')).toHaveCount(shown);
+  for (const id of ['iotlb', 'band']) {
+    await page.locator(`#${id} > details summary`).click();
+    await expect(page.locator(`#${id} tbody tr`)).toHaveCount(shown);
+  }
   expect(Number(await page.locator('canvas.band').getAttribute('data-entries'))).toBe(shown);
+  // The ring: a row a slot, with the same states.
+  await page.locator('#queue > details summary').click();
+  const slots = await page.locator('#queue svg path').evaluateAll((paths) => paths.map((path) => path.getAttribute('class')?.trim().split(' ')[0]));
+  expect(await page.locator('#queue tbody tr td:nth-child(2)').allInnerTexts()).toEqual(slots);
+  // Plots: their last point is what the counters say.
+  await page.locator('#counters > details summary').click();
+  const commands = await page.locator('#counters dl div', { hasText: 'commands' }).locator('dd').innerText();
+  await expect(page.locator('#counters tbody tr').last().locator('td').nth(1)).toHaveText(commands);
+  // Time: a row for each stretch of it, up to the last step.
+  await page.locator('#time > details summary').click();
+  const end = (await moment(page)).replace(/.*of ([\d,]*\d).*/, '$1');
+  await expect(page.locator('#time tbody tr').last().locator('td').first()).toContainText(end);
+  // The race: what each device holds.
+  await page.getByRole('button', { name: 'Compare' }).click();
+  for (const lane of await page.locator('.racers section').all()) {
+    await lane.locator('details summary').click();
+    const count = Number(/(\d+) live/.exec(await lane.locator('canvas.grid').getAttribute('aria-label') ?? '')?.[1]);
+    expect(count).toBeGreaterThan(0);
+    await expect(lane.locator('tbody tr')).toHaveCount(count);
+  }
+});
+
+test('the page works in a folder of any host, and as an embedded frame', async ({ page, baseURL }) => {
+  await page.route(`${baseURL}/some/folder/**`, (route) => {
+    const path = new URL(route.request().url()).pathname.replace('/some/folder/', '');
+    return route.fulfill({ path: `dist/${path === '' ? 'index.html' : path}` });
+  });
+  await page.route(`${baseURL}/host.html`, (route) => route.fulfill({ contentType: 'text/html', body: '<iframe src="/some/folder/?embed" width="900" height="600"></iframe>' }));
+  await page.goto('/host.html');
+  const frame = page.frameLocator('iframe');
+  await frame.locator('#guest').getByRole('button', { name: 'DMA read' }).click();
+  await expect(frame.locator('#parts .done')).toHaveCount(1);
+  await expect(frame.locator('.tools')).toBeHidden();
 });
 
 test('keys and the palette reach everything', async ({ page }) => {
+  await lab(page);
   await page.keyboard.press('Control+k');
   await expect(page.getByRole('combobox', { name: 'What to do' })).toBeFocused();
   await page.keyboard.type('fix wrong ttl');
@@ -268,62 +365,18 @@ for (const scheme of ['light', 'dark'] as const) {
 for (const width of [360, 1440, 3840]) {
   test(`nothing is cut off at ${width} px`, async ({ page }, info) => {
     await page.setViewportSize({ width, height: width === 360 ? 780 : width === 1440 ? 900 : 2160 });
-    expect(await page.evaluate(() => document.documentElement.scrollWidth)).toBeLessThanOrEqual(width);
-    await page.screenshot({ path: info.outputPath(`${width}.png`) });
+    for (const mode of ['Explain', 'Lab', 'Compare'] as const) {
+      await page.getByRole('button', { name: mode, exact: true }).click();
+      expect(await page.evaluate(() => document.documentElement.scrollWidth), mode).toBeLessThanOrEqual(width);
+      // Every canvas is inside of its panel, and sharp.
+      for (const canvas of await page.locator('canvas').all()) {
+        const [inside, sharp] = await canvas.evaluate((element: HTMLCanvasElement) => {
+          const [own, panel] = [element.getBoundingClientRect(), element.closest('.panel')?.getBoundingClientRect()];
+          return [panel !== undefined && own.left >= panel.left && own.right <= panel.right + 1, element.width >= element.clientWidth - 1];
+        });
+        expect([inside, sharp], mode).toEqual([true, true]);
+      }
+      await page.screenshot({ path: info.outputPath(`${mode}-${width}.png`) });
+    }
   });
 }
-
-test('speed', async ({ page }) => {
-  const seen = await page.evaluate(() => {
-    const { loadEventEnd, startTime } = performance.getEntriesByType('navigation')[0] as PerformanceNavigationTiming;
-    return loadEventEnd - startTime;
-  });
-  console.log(`load: ${seen.toFixed(0)} ms`);
-  await page.locator('.knobs summary').click();
-  await page.locator('.knobs select').nth(5).selectOption('512');
-  await page.locator('.knobs select').nth(6).selectOption('8');
-  await page.locator('h1').click();
-  await page.getByRole('button', { name: 'Step ▸' }).click();
-  const step = await page.evaluate(() => {
-    const button = [...document.querySelectorAll('button')].find((each) => each.textContent?.startsWith('Step'));
-    const times = [];
-    for (let n = 0; n < 60; n++) {
-      const start = performance.now();
-      button?.click();
-      times.push(performance.now() - start);
-    }
-    return times.sort((a, b) => a - b)[30] ?? 0;
-  });
-  console.log(`a step of the machine with 4,096 slots: ${step.toFixed(2)} ms (median)`);
-  // Rendering follows a step later: the whole frame is measured while the storm runs, with every slot drawn anew.
-  const session = await page.context().newCDPSession(page);
-  await session.send('Performance.enable');
-  const script = async () => {
-    const { metrics } = await session.send('Performance.getMetrics');
-    return metrics.find(({ name }) => name === 'ScriptDuration')?.value ?? 0;
-  };
-  await page.locator('#time select').selectOption('16');
-  const before = await script();
-  await page.locator('#run').click();
-  const frames = await page.evaluate(() => new Promise<number>((done) => {
-    let count = 0;
-    const start = performance.now();
-    const next = () => {
-      count += 1;
-      if (performance.now() - start > 2000) done(count);
-      else requestAnimationFrame(next);
-    };
-    requestAnimationFrame(next);
-  }));
-  await page.locator('#run').click();
-  const each = ((await script()) - before) * 1000 / frames;
-  console.log(`running with 4,096 slots: ${(frames / 2).toFixed(0)} frames a second, ${each.toFixed(2)} ms of script each (mean)`);
-  const storm = await page.evaluate(async () => {
-    const button = [...document.querySelectorAll('button')].find((each) => each.title.startsWith('to the end'));
-    const start = performance.now();
-    button?.click();
-    return performance.now() - start;
-  });
-  console.log(`262,144 commands: ${storm.toFixed(0)} ms`);
-  expect(storm).toBeLessThan(5000);
-});

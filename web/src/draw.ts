@@ -41,14 +41,29 @@ export function theme(): Theme {
   return found;
 }
 
+/** The page's letters grow with wide screens; what is drawn grows with them. */
+const LETTERS = 13.5;
+
+/** Pixels of the page to one of a drawing. */
+export function scale(): number {
+  return (Number.parseFloat(getComputedStyle(document.documentElement).fontSize) || LETTERS) / LETTERS;
+}
+
+/** How wide a drawing is, in its own pixels. */
+export function widthOf(canvas: HTMLCanvasElement): number {
+  return canvas.clientWidth / scale();
+}
+
 /** Makes a canvas as fine as the screen is. */
 export function prepare(canvas: HTMLCanvasElement, height: number): { readonly ctx: CanvasRenderingContext2D; readonly width: number } | undefined {
-  const ratio = globalThis.devicePixelRatio || 1;
-  const width = canvas.clientWidth;
+  const page = scale();
+  const ratio = (globalThis.devicePixelRatio || 1) * page;
+  const width = canvas.clientWidth / page;
   if (width === 0) return undefined;
   const size = [Math.round(width * ratio), Math.round(height * ratio)] as const;
   if (canvas.width !== size[0] || canvas.height !== size[1]) [canvas.width, canvas.height] = size;
-  if (canvas.style.height !== `${height}px`) canvas.style.height = `${height}px`;
+  const high = `${height * page}px`;
+  if (canvas.style.height !== high) canvas.style.height = high;
   const ctx = canvas.getContext('2d');
   if (ctx === null) return undefined;
   ctx.setTransform(ratio, 0, 0, ratio, 0, 0);
@@ -64,8 +79,9 @@ export function laneOf(log2: number, flags: number): 0 | 1 | 2 | 3 {
 
 export const LANES = ['≥ 1 GiB', '≥ 2 MiB', 'pages', 'IPA'] as const;
 
-function colourOf(theme: Theme, lane: number): string {
-  return [theme.giant, theme.block, theme.page, theme.stage2][lane] ?? theme.page;
+/** The colours of the lanes. */
+function palette(theme: Theme): readonly string[] {
+  return [theme.giant, theme.block, theme.page, theme.stage2];
 }
 
 export interface Span {
@@ -100,10 +116,18 @@ export function drawBand(
   ctx.fillRect(left, strip, width - left, stripHeight);
   ctx.fillStyle = theme.dim;
   ctx.fillText('2^12…52', 0, strip + stripHeight / 2);
+  const fills = palette(theme);
+  // Thousands of entries may share a pixel: each is drawn once.
+  const across = Math.ceil(width) + 4;
+  const seen = new Uint8Array(across * (LANES.length + 1));
   for (let at = 0; at < columns.slots; at++) {
     if (((columns.flags[at] ?? 0) & FLAG.live) === 0) continue;
-    ctx.fillStyle = colourOf(theme, laneOf(columns.log2[at] ?? 12, columns.flags[at] ?? 0));
-    ctx.fillRect(whole(columns.start[at] ?? 0), strip + 3, 2, stripHeight - 6);
+    const x = Math.round(whole(columns.start[at] ?? 0));
+    const n = laneOf(columns.log2[at] ?? 12, columns.flags[at] ?? 0);
+    if (((seen[x] ?? 0) & (1 << n)) !== 0) continue;
+    seen[x] = (seen[x] ?? 0) | (1 << n);
+    ctx.fillStyle = fills[n] ?? theme.page;
+    ctx.fillRect(x, strip + 3, 2, stripHeight - 6);
   }
   ctx.strokeStyle = theme.accent;
   ctx.lineWidth = 2;
@@ -140,9 +164,15 @@ export function drawBand(
     const x = toX(start, window, width);
     const wide = Math.max(2, toX(start + size, window, width) - x - (size > (window.to - window.from) / 400 ? 1 : 0));
     const y = top + n * lane + 5;
-    ctx.fillStyle = colourOf(theme, n);
-    ctx.fillRect(x, y, wide, lane - 10);
     const stale = columns.stale[at] ?? 0;
+    if (wide <= 2 && at !== slot) {
+      const place = (n + 1) * across + Math.max(0, Math.round(x));
+      const drawn = 1 | (stale === STALE.moved || stale === STALE.gone ? 2 : 0) | (4 << (columns.verdict[at] ?? 0));
+      if (((seen[place] ?? 0) & drawn) === drawn) continue;
+      seen[place] = (seen[place] ?? 0) | drawn;
+    }
+    ctx.fillStyle = fills[n] ?? theme.page;
+    ctx.fillRect(x, y, wide, lane - 10);
     if (stale === STALE.moved || stale === STALE.gone) {
       ctx.fillStyle = theme.missed;
       ctx.fillRect(x, y - 4, Math.max(2, wide), 3);
@@ -206,14 +236,19 @@ export interface Layout {
 
 /** The grid is no higher if it can be helped. */
 const HIGHEST = 190;
+/** Cells that say what is in them are so wide at least, and so high. */
+const TELLING = { wide: 74, high: 30 } as const;
 
 export function layout(width: number, sets: number, ways: number): Layout {
   const place = (least: number, high: number) => {
-    const across = Math.max(1, Math.min(sets, Math.floor(width / least)));
-    const rows = Math.ceil(sets / across);
+    const rows = Math.ceil(sets / Math.max(1, Math.min(sets, Math.floor(width / least))));
+    const across = Math.ceil(sets / rows);
     const gap = rows > 1 ? 4 : 0;
     return { wide: Math.min(150, width / across), high, across, rows, sets, ways, gap, height: rows * (ways * high + gap) };
   };
+  // Few slots have room for words.
+  const told = place(TELLING.wide, TELLING.high);
+  if (told.rows === 1 || (sets * ways <= 64 && told.height <= 2 * HIGHEST)) return told;
   for (let side = 22; side > 5; side--) {
     const found = place(side, side);
     if (found.height <= HIGHEST) return found;
@@ -236,41 +271,59 @@ export function slotAt({ wide, high, across, rows, sets, ways, gap }: Layout, x:
 }
 
 export function drawGrid(canvas: HTMLCanvasElement, theme: Theme, columns: Columns, sets: number, ways: number, slot: number): Layout | undefined {
-  const place = layout(canvas.clientWidth, sets, ways);
+  const width = widthOf(canvas);
+  const place = layout(width, sets, ways);
   const ready = prepare(canvas, Math.max(20, place.height));
   if (ready === undefined) return undefined;
   const { ctx } = ready;
   const space = place.high > 10 ? 2 : 1;
   const [broad, side] = [place.wide - space, place.high - space];
-  ctx.drawImage(empty(place, theme, canvas.clientWidth, broad, side), 0, 0, canvas.clientWidth, Math.max(20, place.height));
+  ctx.drawImage(empty(place, theme, width, broad, side), 0, 0, width, Math.max(20, place.height));
+  const telling = broad > 70 && side > 24;
+  ctx.textBaseline = 'middle';
+  ctx.textAlign = 'center';
+  // Thousands of cells: colours and lines are set only where they change.
+  const fills = palette(theme);
+  let ink = '';
+  let alpha = 1;
+  const fill = (colour: string, pale: number) => {
+    if (colour !== ink) ctx.fillStyle = ink = colour;
+    if (pale !== alpha) ctx.globalAlpha = alpha = pale;
+  };
   for (let at = 0; at < columns.slots; at++) {
     const flags = columns.flags[at] ?? 0;
     if (flags === 0 && at !== slot) continue;
     const { x, y } = cellAt(place, at);
     if ((flags & FLAG.live) === 0) {
-      if ((flags & FLAG.justGone) !== 0) hatch(ctx, theme.needed, x, y, broad, side);
+      if ((flags & FLAG.justGone) !== 0) fill(ink, 1), hatch(ctx, theme.needed, x, y, broad, side);
     } else {
-      ctx.globalAlpha = Math.max(0.45, 1 - Math.log2(1 + (columns.age[at] ?? 0)) / 16);
-      ctx.fillStyle = colourOf(theme, laneOf(columns.log2[at] ?? 12, flags));
+      // Ages by powers of two, as 32 - clz32 counts them.
+      const pale = Math.max(0.45, 1 - (32 - Math.clz32(columns.age[at] ?? 0)) / 16);
+      fill(fills[laneOf(columns.log2[at] ?? 12, flags)] ?? theme.page, pale);
       ctx.fillRect(x, y, broad, side);
-      ctx.globalAlpha = 1;
-      if ((flags & FLAG.global) !== 0 && side > 9) {
-        ctx.fillStyle = theme.panel;
+      const fresh = pale > 0.7;
+      if (telling) {
+        fill(fresh ? theme.panel : theme.ink, 1);
+        tell(ctx, columns, at, x + broad / 2, y + side / 2, broad - 8);
+      } else if ((flags & FLAG.global) !== 0 && side > 9) {
+        fill(theme.panel, 1);
         ctx.beginPath();
         ctx.arc(x + broad / 2, y + side / 2, side / 6, 0, 7);
         ctx.fill();
       }
       const stale = columns.stale[at] ?? 0;
       if (stale === STALE.moved || stale === STALE.gone) {
-        ctx.fillStyle = theme.missed;
+        fill(theme.missed, 1);
         ctx.beginPath();
+        const corner = Math.min(side * 0.7, 12);
         ctx.moveTo(x, y);
-        ctx.lineTo(x + side * 0.7, y);
-        ctx.lineTo(x, y + side * 0.7);
+        ctx.lineTo(x + corner, y);
+        ctx.lineTo(x, y + corner);
         ctx.fill();
       }
       const verdict = columns.verdict[at] ?? 0;
       if (verdict !== VERDICT.stays) {
+        fill(ink, 1);
         const thick = side > 14 ? 3 : side > 8 ? 2 : 1;
         ctx.lineWidth = thick;
         ctx.strokeStyle = verdict === VERDICT.needed ? theme.needed : verdict === VERDICT.excess ? theme.excess : theme.missed;
@@ -280,6 +333,7 @@ export function drawGrid(canvas: HTMLCanvasElement, theme: Theme, columns: Colum
       }
     }
     if (at === slot) {
+      fill(ink, 1);
       ctx.lineWidth = 2;
       ctx.strokeStyle = theme.ink;
       ctx.strokeRect(x + 1, y + 1, broad - 2, side - 2);
@@ -288,11 +342,25 @@ export function drawGrid(canvas: HTMLCanvasElement, theme: Theme, columns: Colum
   return place;
 }
 
+/** What a cell holds, in two lines: the end of its address, and whose it is. */
+function tell(ctx: CanvasRenderingContext2D, columns: Columns, at: number, x: number, y: number, most: number): void {
+  const start = columns.start[at] ?? 0;
+  const whole = hex(start);
+  ctx.font = '11px ui-monospace, monospace';
+  const room = Math.floor(most / ctx.measureText('0').width);
+  ctx.fillText(whole.length <= room ? whole : `…${whole.slice(1 - room).replace(/^_/, '')}`, x, y - 6);
+  ctx.font = '10px system-ui, sans-serif';
+  const whose = ((columns.flags[at] ?? 0) & FLAG.global) !== 0 ? 'global' : `ASID ${columns.asid[at] ?? 0}`;
+  const size = bytes(2 ** (columns.log2[at] ?? 12));
+  const long = `${whose} · ${size}`;
+  ctx.fillText(ctx.measureText(long).width <= most ? long : whose, x, y + 7);
+}
+
 let blank: { readonly key: string; readonly image: HTMLCanvasElement } | undefined;
 
 /** The grid without entries: drawn once a shape, since most of thousands of slots stay as they are. */
 function empty(place: Layout, theme: Theme, width: number, broad: number, side: number): HTMLCanvasElement {
-  const ratio = globalThis.devicePixelRatio || 1;
+  const ratio = (globalThis.devicePixelRatio || 1) * scale();
   const key = [width, ratio, theme.free, ...Object.values(place)].join();
   if (blank?.key === key) return blank.image;
   const image = document.createElement('canvas');
@@ -328,7 +396,8 @@ function hatch(ctx: CanvasRenderingContext2D, colour: string, x: number, y: numb
 
 export const TIME_LANES = [['CPU', 1], ['queue', 2], ['TLB', 4], ['DMA', 8], ['event', 16]] as const;
 export const TIME_LEFT = 52;
-const BAD = 32;
+/** Something wrong in a lane. */
+export const BAD = 32;
 
 export function drawTimeline(canvas: HTMLCanvasElement, theme: Theme, marks: Uint8Array, now: number, end: number): void {
   const height = TIME_LANES.length * 11 + 4;
@@ -367,7 +436,7 @@ export interface Series {
 
 /** Small plots side by side; each on a scale of its own. */
 export function drawPlots(canvas: HTMLCanvasElement, theme: Theme, series: readonly Series[], at: readonly number[], now: number): void {
-  const across = Math.max(1, Math.min(series.length, Math.floor(canvas.clientWidth / 120)));
+  const across = Math.max(1, Math.min(series.length, Math.floor(widthOf(canvas) / 120)));
   const rows = Math.ceil(series.length / across);
   const ready = prepare(canvas, rows * 60);
   if (ready === undefined) return;

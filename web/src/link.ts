@@ -12,6 +12,7 @@ export interface Shared {
   readonly now: number;
   readonly compose: string;
   readonly step: number;
+  readonly ticks: number;
   readonly window: readonly [number, number];
   readonly stream: number;
   readonly slot: number;
@@ -54,7 +55,7 @@ function isShared(value: unknown): value is Shared {
   const window: unknown = Reflect.get(value, 'window');
   return (mode === 'explain' || mode === 'lab' || mode === 'compare')
     && has('scenario', 'string') && has('fixed', 'boolean') && has('knobs', 'string') && has('now', 'number')
-    && has('compose', 'string') && has('step', 'number') && has('stream', 'number') && has('slot', 'number') && has('walk', 'string')
+    && has('compose', 'string') && has('step', 'number') && has('ticks', 'number') && has('stream', 'number') && has('slot', 'number') && has('walk', 'string')
     && Array.isArray(deeds) && deeds.every((deed) => Array.isArray(deed) && typeof deed[0] === 'number' && typeof deed[1] === 'string')
     && Array.isArray(window) && window.length === 2 && window.every((edge) => typeof edge === 'number');
 }

@@ -1,9 +1,9 @@
 // Wiring only: the model into the store, the store into views.
 
 import { render } from 'preact';
-import { useEffect } from 'preact/hooks';
 import { load } from './model.ts';
 import { createStore, sentence, type Store } from './store.ts';
+import { LESSONS, type PanelId } from './tour.ts';
 import { Band } from './views/band.tsx';
 import { Compare } from './views/compare.tsx';
 import { Compose } from './views/composer.tsx';
@@ -16,44 +16,51 @@ import { Transport } from './views/transport.tsx';
 import { Walk } from './views/walk.tsx';
 import { Reasons } from './views/why.tsx';
 
+const SHOWN: Readonly<Record<PanelId, (props: { readonly store: Store }) => preact.JSX.Element>> = {
+  guest: Guest, walk: Walk, iotlb: Grid, composer: Compose, why: Reasons, band: Band, queue: Queue, counters: Counts,
+};
+
+/** A lesson, and the few panels that it is about. */
+function Explain({ store }: { readonly store: Store }) {
+  const lesson = LESSONS[store.step.value];
+  const view = (id: PanelId) => {
+    const View = SHOWN[id];
+    return <View key={id} store={store} />;
+  };
+  return (
+    <div class="explain">
+      <Lesson store={store} />
+      {lesson === undefined ? null : (
+        <div class="stage">
+          {lesson.above === undefined ? null : view(lesson.above)}
+          <div class="columns">
+            <div>{lesson.panels.map(view)}</div>
+            {lesson.beside.length === 0 ? null : <div>{lesson.beside.map(view)}</div>}
+          </div>
+        </div>
+      )}
+    </div>
+  );
+}
+
 function Page({ store }: { readonly store: Store }) {
   const { mode, message } = store;
-  useEffect(() => {
-    if (mode.value === 'lab' && store.scenario.value.group === 'tour') {
-      const first = store.catalog.scenarios[0];
-      if (first !== undefined) store.begin(first, false, '');
-    }
-  }, [mode.value]);
+  document.documentElement.dataset['mode'] = mode.value; // before canvases ask how large letters are
   const note = message.value;
   return (
     <>
       <Top store={store} />
       {note === null ? null : <p class={`message ${note.bad ? 'bad' : ''}`} role="status" id="message">{note.text}<button type="button" onClick={() => { message.value = null; }} aria-label="dismiss">×</button></p>}
       <main>
-        {mode.value === 'compare' ? <Compare store={store} /> : (
-          <div class={`panels ${mode.value}`}>
-            <div class="left">
-              {mode.value === 'explain' ? <Lesson store={store} /> : <Story store={store} />}
-              <Guest store={store} />
-              <Walk store={store} />
-              {mode.value === 'explain' ? null : <Registers store={store} />}
-            </div>
-            <div class="middle">
-              <Band store={store} />
-              <Grid store={store} />
-              <Compose store={store} />
-              {mode.value === 'explain' ? null : <Counts store={store} />}
-            </div>
-            <div class="right">
-              <Reasons store={store} />
-              <Queue store={store} />
-              <Log store={store} />
-              {mode.value === 'explain' ? null : <><Events store={store} /><Configuration store={store} /></>}
-            </div>
+        {mode.value === 'compare' ? <Compare store={store} /> : mode.value === 'explain' ? <Explain store={store} /> : (
+          <div class="panels">
+            <div class="left"><Story store={store} /><Guest store={store} /><Walk store={store} /><Registers store={store} /></div>
+            <div class="middle"><Band store={store} /><Grid store={store} /><Compose store={store} /><Counts store={store} /></div>
+            <div class="right"><Reasons store={store} /><Queue store={store} /><Log store={store} /><Events store={store} /><Configuration store={store} /></div>
           </div>
         )}
       </main>
-      {mode.value === 'compare' ? null : <Transport store={store} />}
+      {mode.value === 'lab' || (mode.value === 'explain' && LESSONS[store.step.value]?.time === true) ? <Transport store={store} /> : null}
       <Palette store={store} />
       <Sheet />
     </>

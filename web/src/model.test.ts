@@ -2,13 +2,15 @@ import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { test } from 'node:test';
 import { load } from './model.ts';
-import { LESSONS } from './tour.ts';
+import { SCENARIOS } from './scenarios.ts';
+import { advance, LESSONS } from './tour.ts';
+import { PLACES } from './views/places.ts';
 
 // The tests are run from web/, whichever folder they were compiled into.
 const library = await load(readFileSync('src/generated/smmuv3_wasm_bg.wasm'));
 
 test('every scenario runs, and every fix leaves nothing stale', () => {
-  for (const { id, knobs, setup, script, fix, compose } of library.scenarios) {
+  for (const { id, knobs, setup, script, fix, compose } of SCENARIOS) {
     for (const text of [script, ...(fix === null ? [] : [fix])]) {
       const model = library.create('');
       model.load(knobs, setup, text);
@@ -21,17 +23,33 @@ test('every scenario runs, and every fix leaves nothing stale', () => {
   }
 });
 
-test('every lesson can be set up and is not done yet', () => {
-  for (const { scenario: { knobs, setup, script, compose }, done, title } of LESSONS) {
+test('every step of the tour can be set up, and no part of it is done yet', () => {
+  for (const { scenario: { knobs, setup, script, compose }, parts, above, panels, beside, text, title } of LESSONS) {
     const model = library.create('');
     model.load(knobs, setup, script);
     const preview = model.compose(compose);
-    assert.equal(done({ panels: model.panels(), preview, slot: -1 }), false, title);
+    const walk = model.walk(8, 0x40_0000_0000n);
+    assert.equal(advance(parts, 0, { panels: model.panels(), preview, why: null, walk }), 0, title);
+    for (const [, id] of [...text, ...parts.map((part) => part.text)].join().matchAll(/\{(\w+)\|/g)) {
+      assert.ok(id === 'time' || [above, ...panels, ...beside].some((panel) => panel === id), `${title} speaks of ${id} and does not show it`);
+    }
   }
 });
 
+test('every panel that a scenario speaks of exists', () => {
+  for (const { about, id } of SCENARIOS) {
+    for (const [, panel] of about.matchAll(/\{(\w+)\|/g)) assert.ok(PLACES.some(([, place]) => place === panel), `${id}: ${panel}`);
+  }
+});
+
+test('every mistake of the library is there once, and can be shown done right', () => {
+  const rows = SCENARIOS.flatMap(({ title, fix }) => /\((D\d+)\)/.exec(title)?.slice(1).map((row) => [row, fix !== null] as const) ?? []);
+  assert.deepEqual([...new Set(rows.map(([row]) => row))].sort(), ['D1', 'D10', 'D11', 'D12', 'D13', 'D2', 'D3', 'D4', 'D5', 'D6', 'D7', 'D8', 'D9']);
+  assert.ok(rows.every(([, fixed]) => fixed));
+});
+
 test('the preview is what is dropped', () => {
-  for (const { id, knobs, setup, compose } of library.scenarios) {
+  for (const { id, knobs, setup, compose } of SCENARIOS) {
     const model = library.create('');
     model.load(knobs, setup, '');
     const { needed, excess, legal, tlbi } = model.compose(compose);
@@ -45,7 +63,7 @@ test('the preview is what is dropped', () => {
 
 test('columns and panels agree', () => {
   const model = library.create('');
-  const [scenario] = library.scenarios;
+  const [scenario] = SCENARIOS;
   model.load('', scenario?.setup ?? '', '');
   model.fill();
   const { flags } = model.columns();
@@ -54,7 +72,7 @@ test('columns and panels agree', () => {
 
 test('why says which predicate decides', () => {
   const model = library.create('');
-  const scenario = library.scenarios.find(({ id }) => id === 'ttl');
+  const scenario = SCENARIOS.find(({ id }) => id === 'ttl');
   model.load(scenario?.knobs ?? '', scenario?.setup ?? '', scenario?.script ?? '');
   model.run(0xffff_ffff);
   model.compose(scenario?.compose ?? '');

@@ -1,8 +1,8 @@
 // The only file that knows generated code: it hands out plain data and views of the columns, and keeps every wasm handle
 // to itself.
 
-import init, { initSync, kinds as kindsOf, Machine, scenarios as scenariosOf } from './generated/smmuv3_wasm.js';
-import type { KindView, Panels, Preview, Sample, ScenarioView, WalkView, Why } from './generated/smmuv3_wasm.js';
+import init, { initSync, kinds as kindsOf, Machine } from './generated/smmuv3_wasm.js';
+import type { KindView, Panels, Preview, Sample, WalkView, Why } from './generated/smmuv3_wasm.js';
 
 export type * from './generated/smmuv3_wasm.js';
 
@@ -53,7 +53,6 @@ export interface Model {
 }
 
 export interface Library {
-  readonly scenarios: readonly ScenarioView[];
   readonly kinds: readonly KindView[];
   create(knobs: string): Model;
 }
@@ -61,7 +60,7 @@ export interface Library {
 /** Fetches the wasm beside the script, or takes the bytes of it. */
 export async function load(wasm?: BufferSource): Promise<Library> {
   const { memory } = wasm === undefined ? await init() : initSync({ module: wasm });
-  return { scenarios: scenariosOf(), kinds: kindsOf(), create: (knobs) => model(new Machine(knobs), memory) };
+  return { kinds: kindsOf(), create: (knobs) => model(new Machine(knobs), memory) };
 }
 
 function model(machine: Machine, memory: WebAssembly.Memory): Model {

@@ -62,7 +62,7 @@ test('a lane follows from size and stage', () => {
 });
 
 const STATE: Shared = {
-  mode: 'lab', scenario: 'ttl', fixed: true, knobs: 'sets=16', deeds: [[3, 'sync']], now: 4, compose: 'sync', step: 0,
+  mode: 'lab', scenario: 'ttl', fixed: true, knobs: 'sets=16', deeds: [[3, 'sync']], now: 4, compose: 'sync', step: 0, ticks: 0,
   window: [0, 4096], stream: 8, slot: -1, walk: '4096',
 };
 

@@ -3,8 +3,10 @@
 
 import { batch, computed, signal } from '@preact/signals';
 import { type Deed, type Shared, decode, encode } from './link.ts';
-import type { Columns, KindView, Library, Model, Panels, Preview, ScenarioView, WalkView, Why } from './model.ts';
+import type { Columns, KindView, Library, Model, Panels, Preview, WalkView, Why } from './model.ts';
 import { FLAG } from './model.ts';
+import { type Scenario, SCENARIOS } from './scenarios.ts';
+import { LESSONS } from './tour.ts';
 import { type Window, around } from './view.ts';
 
 export type Mode = Shared['mode'];
@@ -24,11 +26,11 @@ export type Store = ReturnType<typeof createStore>;
 
 export function createStore(catalog: Library) {
   const model: Model = catalog.create('');
-  const first = catalog.scenarios[0];
+  const first = SCENARIOS[0];
   if (first === undefined) throw new Error('there are no scenarios');
 
-  const mode = signal<Mode>('lab');
-  const scenario = signal<ScenarioView>(first);
+  const mode = signal<Mode>('explain');
+  const scenario = signal<Scenario>(first);
   const fixed = signal(false);
   const knobs = signal(USUAL_KNOBS);
   const composer = signal<Composer>({ name: 'tlbi_nh_va', fields: {} });
@@ -46,6 +48,7 @@ export function createStore(catalog: Library) {
   const speed = signal(1);
   const message = signal<{ readonly text: string; readonly bad: boolean } | null>(null);
   const step = signal(0);
+  const ticks = signal(0); // parts of the tour's step that are done
   const hot = signal<string | null>(null); // the command field that is pointed at
   const tick = signal(0); // counts redraws of the canvases
   let deeds: readonly Deed[] = [];
@@ -112,7 +115,7 @@ export function createStore(catalog: Library) {
   }
 
   /** The knobs in force: the usual ones, the scenario's, the reader's. */
-  function begin(next: ScenarioView, right: boolean, turned: string): boolean {
+  function begin(next: Scenario, right: boolean, turned: string): boolean {
     return attempt(() => {
       const script = right && next.fix !== null ? next.fix : next.script;
       model.load(`${USUAL_KNOBS} ${next.knobs} ${turned}`, next.setup, script);
@@ -122,6 +125,7 @@ export function createStore(catalog: Library) {
         deeds = [];
         imported = false;
         slot.value = -1;
+        ticks.value = 0;
         running.value = false;
         message.value = null;
         compose(next.compose);
@@ -145,6 +149,25 @@ export function createStore(catalog: Library) {
     }
     for (let at = 0; at < mapped.value.length; at += 3) spans.push({ from: mapped.value[at] ?? 0, to: mapped.value[at + 1] ?? 0 });
     window.value = around(spans);
+  }
+
+  /** A mode with what belongs into it: the tour's step, or a scenario of the lab. */
+  function enter(next: Mode): void {
+    batch(() => {
+      mode.value = next;
+      if (next === 'explain') toStep(step.value);
+      else if (next === 'lab' && scenario.value.group === 'tour') begin(first ?? scenario.value, false, '');
+    });
+  }
+
+  function toStep(n: number): void {
+    const lesson = LESSONS[n];
+    if (lesson === undefined) return;
+    batch(() => {
+      step.value = n;
+      if (scenario.value.id !== lesson.scenario.id) begin(lesson.scenario, false, '');
+      if (lesson.time === true) speed.value = 65536;
+    });
   }
 
   function setKnob(name: string, value: string): void {
@@ -201,7 +224,7 @@ export function createStore(catalog: Library) {
   function shared(): Shared {
     return {
       mode: mode.value, scenario: scenario.value.id, fixed: fixed.value, knobs: panels.value.knobs, deeds, now: panels.value.now,
-      compose: line.value, step: step.value, window: [window.value.from, window.value.to], stream: stream.value,
+      compose: line.value, step: step.value, ticks: ticks.value, window: [window.value.from, window.value.to], stream: stream.value,
       slot: slot.value, walk: walkAddress.value.toString(),
     };
   }
@@ -213,7 +236,7 @@ export function createStore(catalog: Library) {
 
   async function open(hash: string): Promise<void> {
     const state = await decode(hash);
-    const found = catalog.scenarios.find(({ id }) => id === state.scenario);
+    const found = [...SCENARIOS, ...LESSONS.map((lesson) => lesson.scenario)].find(({ id }) => id === state.scenario);
     if (found === undefined) throw new Error(`there is no scenario "${state.scenario}"`);
     if (!begin(found, state.fixed, state.knobs)) throw new Error(message.value?.text ?? 'this link cannot be opened');
     for (const [moment, text] of state.deeds) {
@@ -230,6 +253,7 @@ export function createStore(catalog: Library) {
     batch(() => {
       mode.value = state.mode;
       step.value = state.step;
+      ticks.value = state.ticks;
       slot.value = state.slot;
       stream.value = state.stream;
       walkAddress.value = BigInt(state.walk);
@@ -248,11 +272,11 @@ export function createStore(catalog: Library) {
     refresh();
   }
 
-  begin(first, false, '');
+  enter(mode.value);
   return {
     catalog, model, mode, scenario, fixed, knobs, composer, kind, line, preview, panels, mapped, columns, slot, why, walk,
-    walkAddress, stream, window, running, speed, message, step, hot, tick,
-    refresh, say, attempt, compose, begin, lookAround, setKnob, act, send, run, seek, importText, link, open, select,
+    walkAddress, stream, window, running, speed, message, step, ticks, hot, tick,
+    refresh, say, attempt, compose, begin, lookAround, enter, toStep, setKnob, act, send, run, seek, importText, link, open, select,
   };
 }
 

@@ -1,24 +1,47 @@
-// The guided tour: seven ideas, each with one thing to do, and how the page notices that it was done.
+// The guided tour: one idea a step, shown by two or three panels, with parts that tick off as the reader does them.
+// `{panel|word}` in a text leads to that panel.
 
-import type { Panels, Preview, ScenarioView } from './model.ts';
+import type { Panels, Preview, WalkView, Why } from './model.ts';
+import type { Scenario } from './scenarios.ts';
 
+/** What a part may look at. */
 export interface Look {
   readonly panels: Panels;
   readonly preview: Preview | null;
-  readonly slot: number;
+  readonly why: Why | null;
+  readonly walk: WalkView | null;
 }
+
+export interface Part {
+  readonly text: string;
+  readonly done: (look: Look) => boolean;
+}
+
+export type PanelId = 'guest' | 'walk' | 'iotlb' | 'composer' | 'why' | 'band' | 'queue' | 'counters';
 
 export interface Lesson {
   readonly title: string;
-  readonly text: string;
-  readonly task: string;
-  readonly done: (look: Look) => boolean;
-  /** Said once it is done. */
+  readonly text: readonly string[];
+  /** The panels that it is about: one above, then two columns. */
+  readonly above?: PanelId;
+  readonly panels: readonly PanelId[];
+  readonly beside: readonly PanelId[];
+  /** Time runs in this step, so that its controls are shown. */
+  readonly time?: true;
+  readonly parts: readonly Part[];
+  /** Said once all parts are done. */
   readonly then: string;
-  readonly scenario: ScenarioView;
+  readonly scenario: Scenario;
 }
 
-function scenario(id: string, knobs: string, setup: string, script: string, compose: string): ScenarioView {
+/** How many of `parts` are done, in their order, if `before` of them were. */
+export function advance(parts: readonly Part[], before: number, look: Look): number {
+  let ticks = before;
+  while (parts[ticks]?.done(look) === true) ticks += 1;
+  return ticks;
+}
+
+function scenario(id: string, knobs: string, setup: string, script: string, compose: string): Scenario {
   return { id: `tour-${id}`, title: '', about: '', group: 'tour', knobs, setup, script, fix: null, compose };
 }
 
@@ -31,59 +54,107 @@ const GIB = `stream 8 asid=3
 stream 9 asid=7
 map 8 0x4000000000 pa=0x2000000000 bytes=1G with=page
 map 9 0x4000000000 pa=0x2100000000 bytes=16M with=page
-dma 8 0x4000000000 count=48 stride=22M
+dma 8 0x4000000000 count=47 stride=22M
 dma 9 0x4000000000 count=16 stride=1M
 unmap 8 0x4000000000 bytes=1G
 `;
+/** No TLBI, so that nothing is previewed. */
+const NONE = 'sync';
 const ONE = 'tlbi_nh_va asid=3 address=0x4000000000 leaf=1';
+
+const decides = ({ why }: Look, name: string) => why?.rows.some((row) => row.decides && row.name === name) === true;
 
 export const LESSONS: readonly Lesson[] = [
   {
     title: 'What a TLB holds',
-    text: 'A device does not use physical addresses. Its address, an IOVA, goes through translation tables in memory, and the SMMU reads up to four descriptors to find where it leads. That is slow, so the result is kept in the IOTLB. Here nothing has been kept yet.',
-    task: 'Press “DMA read” under Guest and devices, and watch a cell of the IOTLB fill. Press it again: the second time is a hit.',
-    done: ({ panels }) => panels.counters.hits > 0,
-    then: 'One miss, four descriptor reads, one entry; then a hit without a single read.',
-    scenario: scenario('holds', 'sets=8 ways=4', PAGES, '', ONE),
+    text: [
+      'An SMMU is Arm’s MMU for devices. A device (here stream 8) uses addresses of its own, IOVAs, and the SMMU finds where each leads by {walk|a walk} through page tables in memory: up to four descriptor reads.',
+      'That is slow, so the result is kept in a TLB, {iotlb|the IOTLB}. Here nothing has been kept yet.',
+    ],
+    panels: ['guest', 'iotlb'],
+    beside: ['walk'],
+    parts: [
+      { text: 'Press “DMA read” under {guest|Guest and devices}: a miss. The tables are walked, and a cell of the IOTLB fills.', done: ({ panels }) => panels.counters.misses > 0 },
+      { text: 'Press it again: a hit. No table was read.', done: ({ panels }) => panels.counters.hits > 0 },
+      { text: 'Choose the filled cell. The line below the cells says what it remembers.', done: ({ why }) => why !== null },
+    ],
+    then: 'One miss, four reads, one entry; then a hit without a single read. The entry carries an ASID too: the number of the address space (the process) that it belongs to.',
+    scenario: scenario('holds', 'sets=8 ways=4', PAGES, '', NONE),
   },
   {
-    title: 'A table changes, a TLB does not',
-    text: 'The driver unmaps the page: it clears the descriptor in memory. The IOTLB does not watch memory. What it kept is now stale, and the device still reaches a page that may belong to somebody else.',
-    task: 'Press “Unmap it”, then “DMA read” once more.',
-    done: ({ panels }) => panels.access?.stale === true,
-    then: 'The DMA landed in memory that the tables no longer name. The entry is marked by a purple corner.',
-    scenario: scenario('stale', 'sets=8 ways=4', FILLED, '', ONE),
+    title: 'A table changes, the TLB does not',
+    text: [
+      'A driver that takes a page away clears its descriptor in memory. The IOTLB does not watch memory: what it kept is now stale, and the device still reaches a page that may belong to somebody else.',
+    ],
+    panels: ['guest', 'iotlb'],
+    beside: ['walk'],
+    parts: [
+      { text: 'Press “Unmap it”. {walk|The walk} now ends at an invalid descriptor; the entry gets a purple corner, which means stale.', done: ({ panels }) => panels.stale > 0 },
+      { text: 'Press “DMA read”. Where does it land?', done: ({ panels }) => panels.access?.stale === true },
+    ],
+    then: 'It landed in memory that the tables no longer name: a security hole. Somebody has to tell the SMMU.',
+    scenario: scenario('stale', 'sets=8 ways=4', FILLED, '', NONE),
   },
   {
     title: 'Invalidation names what must go',
-    text: 'So the driver sends a command: CMD_TLBI_NH_VA names an ASID and an address. Entries that it would drop have a red frame before anything is sent: the preview is a dry run of the same code that will drop them.',
-    task: 'Press “Send” in the command composer.',
-    done: ({ panels }) => (panels.last?.dropped ?? 0) > 0,
-    then: 'One command, one entry. CMD_SYNC, which a driver sends next, completes only when the entry has gone.',
+    text: [
+      'So the driver puts a command into a queue in memory. CMD_TLBI_NH_VA names an address space (ASID) and an address.',
+      'Entries that {composer|the command} would drop have a red frame in {iotlb|the IOTLB} before anything is sent: the preview is a dry run of the very code that will drop them.',
+    ],
+    panels: ['composer', 'iotlb'],
+    beside: [],
+    parts: [
+      { text: 'Press “Send”. One command, one entry.', done: ({ panels }) => (panels.last?.dropped ?? 0) > 0 },
+      { text: 'Press “+ CMD_SYNC”. It completes only when the commands before it have had their effect; until then the driver must not give the page away.', done: ({ panels }) => (panels.last?.dropped ?? 0) > 0 && panels.counters.commands >= 2 },
+    ],
+    then: 'That is how one page is taken back: clear the descriptor, invalidate, sync. Now think of a large buffer.',
     scenario: scenario('name', 'sets=8 ways=4', `${FILLED}unmap 8 0x4000000000 bytes=4K\n`, '', ONE),
   },
   {
     title: 'A storm',
-    text: '1 GiB has been unmapped: 262,144 pages of 4 KiB. Without range invalidation the driver names each of them: 262,144 commands, 4 MiB through a queue of a few slots. Only 47 entries are in the IOTLB at all, but the driver cannot know which.',
-    task: 'Press “Run”, and wait for the last command.',
-    done: ({ panels }) => panels.counters.commands >= 262_144,
-    then: '262,144 commands, 47 entries dropped. On Linux this has held a CPU for 26 seconds.',
-    scenario: scenario('storm', 'sets=16 ways=8', GIB, 'storm tlbi_nh_va asid=3 address=0x4000000000 leaf=1 count=262144 stride=4K\nsync\n', ONE),
+    text: [
+      '1 GiB has been unmapped: 262,144 pages of 4 KiB. A command as above names one address, so the driver has to send 262,144 of them: 4 MiB through {queue|a queue} of 64 slots.',
+      'Only 47 of those pages are in {iotlb|the IOTLB}, but the driver cannot see which.',
+    ],
+    panels: ['iotlb', 'counters'],
+    beside: ['queue'],
+    time: true,
+    parts: [
+      { text: 'Press {time|“Run”} at the bottom and wait for the last command.', done: ({ panels }) => panels.counters.commands >= 262_144 },
+    ],
+    then: '262,144 commands, 47 entries dropped: nearly every command found nothing. On Linux this has held a CPU for 26 seconds.',
+    scenario: scenario('storm', 'sets=16 ways=8', GIB, 'storm tlbi_nh_va asid=3 address=0x4000000000 leaf=1 count=262144 stride=4K\nsync\n', NONE),
   },
   {
     title: 'One range',
-    text: 'IDR3.RIL brings a range to the command: (NUM + 1) · 2^SCALE units of the granule that TG names. SCALE = 18 is 262,144 pages of 4 KiB: one command does what the storm did. The other stream’s entries have another ASID: they stay.',
-    task: 'Drag the right edge of the red frame in the address space, or set SCALE to 18, until everything of ASID 3 has a red frame. Then send.',
-    done: ({ panels }) => (panels.last?.dropped ?? 0) >= 47,
-    then: '16 bytes instead of 4 MiB. That is why one command replaced 262,144.',
+    text: [
+      'SMMUv3.2 gave the same command a length: (NUM + 1) · 2^SCALE pages, whose size TG names. The SMMU then asks each entry that it has, “are you in this range?”, once: 128 slots, however many pages the range has.',
+      'Stream 9 uses the same addresses under another ASID: its entries must stay.',
+    ],
+    above: 'band',
+    panels: ['composer'],
+    beside: ['iotlb'],
+    parts: [
+      { text: 'Set SCALE to 18, or drag the right edge of the red frame in {band|the address space}, until all 47 stale entries would go.', done: ({ preview }) => (preview?.needed ?? 0) >= 47 },
+      { text: 'Press “Send”.', done: ({ panels }) => (panels.last?.dropped ?? 0) >= 47 },
+    ],
+    then: 'One command of 16 bytes did what 262,144 did: (0 + 1) · 2^18 = 262,144 pages. The storm’s cost grew with the pages that were named; the range’s cost with the entries that there are.',
     scenario: scenario('range', 'sets=16 ways=8', GIB, '', 'tlbi_nh_va asid=3 address=0x4000000000 tg=1 num=0 scale=3 ttl=3 leaf=1'),
   },
   {
     title: 'TTL: a promise about levels',
-    text: 'TTL tells at which level the leaves are, so that an SMMU need not look for other sizes. These leaves are 2 MiB blocks, at level 2, and the command says 3. This device is strict: it believes the driver, and every stale entry stays.',
-    task: 'Choose an entry in the IOTLB to see which predicate spares it. Then correct TTL to 2 in the composer.',
-    done: ({ preview, slot }) => slot >= 0 && (preview?.needed ?? 0) > 0,
-    then: 'With the right level all of them go. A wrong TTL works on lenient devices and fails on strict ones; TTL = 0 says nothing, and is always right.',
+    text: [
+      'A leaf is the descriptor that ends a walk. It sits at level 3 (a 4 KiB page), 2 (a 2 MiB block) or 1 (1 GiB). TTL tells at which level the leaves of the range are, so that the SMMU need not look for other sizes. TTL = 0 promises nothing.',
+      'Here 32 MiB of 2 MiB blocks were unmapped: leaves at level 2. {composer|The command} says TTL = 3. This SMMU is strict: it believes the driver.',
+    ],
+    panels: ['iotlb', 'composer'],
+    beside: ['why'],
+    parts: [
+      { text: 'Choose an entry in {iotlb|the IOTLB}. {why|The table} shows which question it fails, and so survives.', done: (look) => decides(look, 'TTL') },
+      { text: 'Correct TTL to 2: red frames, all would go.', done: ({ preview }) => (preview?.needed ?? 0) > 0 },
+      { text: 'Try TTL = 0: they would go as well.', done: ({ preview }) => (preview?.needed ?? 0) > 0 && preview?.fields.some(({ name, value }) => name === 'TTL' && value === '0x0') === true },
+    ],
+    then: 'TTL only narrows. The right level is a speed-up; a wrong one leaves stale entries on SMMUs that believe it, and goes unnoticed on lenient ones; 0 is always right.',
     scenario: scenario('ttl', 'sets=8 ways=4 strict=1', `stream 8 asid=3
 map 8 0x4000000000 pa=0x2000000000 bytes=32M with=block
 dma 8 0x4000000000 count=16 stride=2M
@@ -92,15 +163,52 @@ unmap 8 0x4000000000 bytes=32M
   },
   {
     title: 'Leaf: what about the tables?',
-    text: 'The SMMU remembers tables on the way to leaves too, so that the next miss is shorter. Leaf = 1 says that only leaves have changed. Here a whole table was freed and its page is used for something else: the walk cache still leads into it.',
-    task: 'Send the command with Leaf = 1 and press “DMA read”: it lands in foreign memory. Then clear Leaf, send again, and read once more.',
-    done: ({ panels }) => panels.counters.stale > 0 && panels.access !== null && !panels.access.ok && !panels.access.stale,
-    then: 'Leaf = 0 took the tables as well. You can now say why an entry survives: look for the first predicate that fails.',
+    text: [
+      'An SMMU also remembers the tables on the way to leaves (a walk cache), so that the next miss is shorter. Leaf = 1 says: only leaves have changed, keep remembered tables. Leaf = 0 takes both.',
+      'Here the driver freed a whole level 3 table, and its page now holds somebody else’s data.',
+    ],
+    panels: ['composer', 'guest'],
+    beside: ['walk'],
+    parts: [
+      { text: 'Send the command with Leaf = 1: all entries of the IOTLB go.', done: ({ panels }) => (panels.last?.dropped ?? 0) > 0 },
+      { text: 'The tables say: nothing is mapped. But look at “What this SMMU does now” under {walk|the walk}: it skips to the remembered table, and reads somebody else’s data as descriptors. Press “DMA read”: it lands in foreign memory.', done: ({ panels }) => panels.access?.stale === true },
+      { text: 'Clear Leaf, and send again.', done: ({ panels }) => panels.last !== null && !panels.last.script.includes('leaf=1') },
+      { text: 'Press “DMA read” once more: a fault, as it should be.', done: ({ panels }) => panels.access !== null && !panels.access.ok && !panels.access.stale },
+    ],
+    then: 'Leaf = 1 is for changed pages, and cheaper. Once a table itself has been freed or replaced, only Leaf = 0 is enough.',
     scenario: scenario('leaf', 'sets=8 ways=4', `stream 8 asid=3
 map 8 0x4000000000 pa=0x2000000000 bytes=2M with=page
 dma 8 0x4000000000 count=8 stride=4K
 free 8 0x4000000000 level=2
 reuse pa=0x6660000000
 `, '', 'tlbi_nh_va asid=3 address=0x4000000000 tg=1 num=15 scale=5 ttl=3 leaf=1'),
+  },
+  {
+    title: 'Why did this entry survive?',
+    text: [
+      'Everything has been unmapped. {composer|One command} covers 4 MiB of ASID 3 and says TTL = 3; entries without a red frame would survive it, each for one reason.',
+      'An entry goes only if every question that the command asks is answered with yes: the right address space? within the range? at the promised level? {why|The table} lists them for the chosen entry; the first ✗ decides.',
+    ],
+    panels: ['iotlb', 'composer'],
+    beside: ['why'],
+    parts: [
+      { text: 'Find an entry of another address space: the ASID fails.', done: (look) => decides(look, 'ASID') },
+      { text: 'Find one outside of the range: the Span fails.', done: (look) => decides(look, 'Span') },
+      { text: 'Find one at another level than promised: the TTL fails. It is the one larger than a page.', done: (look) => decides(look, 'TTL') },
+    ],
+    then: 'You can now say of every entry why it survives. The lab has the same panels and more, with two dozen mistakes that real drivers made.',
+    scenario: scenario('why', 'sets=8 ways=4 strict=1', `stream 8 asid=3
+stream 9 asid=7
+map 8 0x4000000000 pa=0x2000000000 bytes=64K with=page
+map 8 0x4000200000 pa=0x2000200000 bytes=2M with=block
+map 8 0x4010000000 pa=0x2010000000 bytes=64K with=page
+map 9 0x4000000000 pa=0x2100000000 bytes=64K with=page
+dma 8 0x4000000000 count=8 stride=4K
+dma 8 0x4000200000
+dma 8 0x4010000000 count=4 stride=4K
+dma 9 0x4000008000 count=4 stride=4K
+unmap 8 0x4000000000 bytes=512M
+unmap 9 0x4000000000 bytes=64K
+`, '', 'tlbi_nh_va asid=3 address=0x4000000000 tg=1 num=31 scale=5 ttl=3 leaf=1'),
   },
 ];

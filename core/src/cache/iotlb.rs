@@ -10,10 +10,9 @@ mod second;
 
 use core::ops::Range;
 
-use super::packed;
 pub(crate) use super::packed::{Character, Packed};
 pub(crate) use super::spaces::SpaceRefs;
-use super::spaces::{Spaces, Tag, has_asid, key};
+use super::spaces::{SPACES, Spaces, Tag, has_asid, key};
 #[cfg(feature = "alloc")]
 use super::unbounded::{Key, Unbounded};
 use crate::arch::addr::{Granule, Level, Stage, low_mask};
@@ -37,6 +36,8 @@ pub struct Iotlb<const N: usize> {
     spaces: Spaces,
     sets: u32,
     ways: u32,
+    /// How far a page number is shifted in each step of folding it over the bits of a set's number.
+    folds: [u8; 3],
     clock: u32,
     epoch: u32,
     #[cfg(feature = "alloc")]
@@ -84,9 +85,24 @@ pub(crate) struct Hit {
 }
 
 /// Where an address is or would be: its set, and what the slots of the set are compared with.
+#[derive(Clone, Copy)]
 struct Place {
     set: usize,
     mark: Mark,
+}
+
+/// Shifts by the bits of a set's number, and by twice and four times as many.
+const fn folds(sets: u32) -> [u8; 3] {
+    let bits = sets.trailing_zeros() as u8 % 32;
+    [bits, 2 * bits, if bits < 16 { 4 * bits } else { 63 }]
+}
+
+/// A look-up that has found nothing in a space of its own, and where it has looked last: there a page is missing.
+#[derive(Clone, Copy)]
+pub(crate) struct Gap {
+    place: Place,
+    number: usize,
+    pub(crate) log2_size: u32,
 }
 
 /// Answers that are remembered.
@@ -97,20 +113,43 @@ const FRONT: usize = 256;
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Answer {
     question: u64,
-    /// Where the page is, and below that the memory attributes.
-    output: u64,
+    /// From an address of the page to where it goes; wraps.
+    distance: u64,
     /// Current until any entry is dropped or replaced.
     epoch: u32,
-    /// The entry's slot, and below it log2 of its size.
-    hit: u32,
+    slot: u32,
+    pub(crate) memory: MemoryType,
+    pub(crate) sh: Shareability,
+    /// log2 of the entry's bytes.
+    log2_size: u8,
 }
-
-/// Bits of an answer's size; slots that find no room above it are not remembered.
-const SIZE_BITS: u32 = 6;
 
 impl Answer {
     /// Answers a question that nobody asks: every access needs something.
-    const NONE: Self = Self { question: 0, output: 0, epoch: 0, hit: 0 };
+    const NONE: Self = Self {
+        question: 0,
+        distance: 0,
+        epoch: 0,
+        slot: 0,
+        memory: MemoryType::DEVICE_NGNRNE,
+        sh: Shareability::NonShareable,
+        log2_size: 12,
+    };
+
+    /// What an entry says about `address`, to the question that is asked about its page.
+    #[inline(always)]
+    pub(crate) const fn of(question: u64, address: u64, payload: Packed, hit: Hit) -> Self {
+        let first = address & !low_mask(hit.log2_size % 64);
+        Self {
+            question,
+            distance: payload.output().wrapping_sub(first),
+            epoch: 0,
+            slot: hit.slot,
+            memory: payload.memory(),
+            sh: payload.sh(),
+            log2_size: hit.log2_size as u8,
+        }
+    }
 
     /// The one place of a question: neighbouring pages are spread evenly.
     #[inline]
@@ -119,32 +158,17 @@ impl Answer {
         (spread >> (64 - FRONT.trailing_zeros())) as usize % FRONT
     }
 
-    #[inline]
-    const fn slot(self) -> usize {
-        (self.hit >> SIZE_BITS) as usize
-    }
-
     /// The output address of an address of the page.
     #[inline]
     pub(crate) const fn output(self, address: u64) -> u64 {
-        self.output & !low_mask(12) | address & low_mask(12)
+        address.wrapping_add(self.distance)
     }
 
     /// Bytes from `address` to the entry's end.
     #[inline]
     pub(crate) const fn span(self, address: u64) -> u64 {
-        let inside = low_mask(self.hit & 0x3f);
+        let inside = low_mask(self.log2_size as u32 % 64);
         inside - (address & inside) + 1
-    }
-
-    #[inline]
-    pub(crate) const fn memory(self) -> MemoryType {
-        packed::memory(self.output)
-    }
-
-    #[inline]
-    pub(crate) const fn sh(self) -> Shareability {
-        packed::sh(self.output)
     }
 }
 
@@ -162,6 +186,7 @@ impl<const N: usize> Iotlb<N> {
             spaces: Spaces::new(),
             sets,
             ways,
+            folds: folds(sets),
             clock: 0,
             epoch: 0,
             #[cfg(feature = "alloc")]
@@ -255,14 +280,10 @@ impl<const N: usize> Iotlb<N> {
         SpaceRefs { own, global, names: self.spaces.names() }
     }
 
-    /// Whether either space may have got a number since it was looked for; it is looked for again.
+    /// Whether either space may have got a number since it was looked for.
     #[inline]
-    pub(crate) fn refresh(&mut self, spaces: &mut SpaceRefs, space: &Space) -> bool {
-        let stale = spaces.names != self.spaces.names();
-        if stale {
-            *spaces = self.references(space);
-        }
-        stale
+    pub(crate) const fn is_stale(&self, spaces: &SpaceRefs) -> bool {
+        spaces.names != self.spaces.names()
     }
 
     /// The answer to a question that was asked before, if nothing was dropped or replaced since.
@@ -272,33 +293,21 @@ impl<const N: usize> Iotlb<N> {
         if answer.question != question || answer.epoch != self.epoch {
             return None;
         }
-        *self.stamps.get_mut(answer.slot())? = self.clock.wrapping_add(1);
-        self.clock = self.clock.wrapping_add(1);
+        self.used(answer.slot);
         if trace.wants_entries()
-            && let Some(entry) = self.entry(answer.slot())
+            && let Some(entry) = self.entry(answer.slot as usize)
         {
             trace.step(&Step::Hit(entry));
         }
         Some(answer)
     }
 
-    /// What an entry answers about `address`, for the question that is asked about its page: it is remembered.
+    /// Remembers an answer.
     #[inline]
-    pub(crate) fn answer(&mut self, question: u64, address: u64, payload: Packed, hit: Hit) -> Answer {
-        let Hit { slot, log2_size } = hit;
-        let page = payload.output() | address & low_mask(log2_size) & !low_mask(12);
-        let answer = Answer {
-            question,
-            output: page | payload.attributes(),
-            epoch: self.epoch,
-            hit: slot << SIZE_BITS | log2_size,
-        };
-        if slot >> (u32::BITS - SIZE_BITS) == 0
-            && let Some(place) = self.front.get_mut(Answer::place(question))
-        {
-            *place = answer;
+    pub(crate) fn remember(&mut self, answer: Answer) {
+        if let Some(place) = self.front.get_mut(Answer::place(answer.question)) {
+            *place = Answer { epoch: self.epoch, ..answer };
         }
-        answer
     }
 
     /// Answers to earlier questions are of no use any more.
@@ -310,20 +319,38 @@ impl<const N: usize> Iotlb<N> {
         }
     }
 
-    /// An entry that has `address`: one of the space's own before a global one.
+    /// An entry that has `address`: one of the space's own before a global one. If there is none, where it is missing: `None`
+    /// if that is not known.
     #[inline(always)]
-    pub(crate) fn hit(&self, spaces: &SpaceRefs, address: u64) -> Option<Hit> {
-        if let Some(number) = self.spaces.resolve(spaces.own)
-            && let Some(hit) = self.find_among(number, address)
-        {
-            return Some(hit);
+    pub(crate) fn hit(&self, spaces: &SpaceRefs, address: u64) -> Result<Hit, Option<Gap>> {
+        let mut gap = None;
+        if let Some(number) = self.spaces.resolve(spaces.own) {
+            let mut sizes = self.spaces.slot(number).sizes;
+            while sizes != 0 {
+                let log2_size = sizes.trailing_zeros();
+                sizes &= sizes - 1;
+                let place = self.place(number, address, log2_size);
+                if let Some(slot) = self.slot_of(&place) {
+                    return Ok(Hit { slot: slot as u32, log2_size });
+                }
+                gap = Some(Gap { place, number, log2_size });
+            }
         }
-        self.hit_global(spaces, address)
+        match self.spaces.resolve(spaces.global) {
+            Some(global) if self.spaces.slot(global).sizes != 0 => {
+                self.find_among(global, address).ok_or(None)
+            }
+            _ => Err(gap),
+        }
     }
 
-    #[inline(never)]
-    fn hit_global(&self, spaces: &SpaceRefs, address: u64) -> Option<Hit> {
-        self.find_among(self.spaces.resolve(spaces.global)?, address)
+    /// Keeps what closes a gap: an entry of the space's own, as large as its leaf and as what was looked for last. Nobody
+    /// watches, and all entries are in sets.
+    #[inline(always)]
+    pub(crate) fn close(&mut self, gap: &Gap, input: u64, payload: Packed) -> Option<()> {
+        let Gap { place, number, log2_size } = *gap;
+        let slot = self.room(&place)?;
+        self.settle(slot, &place, number, input, log2_size, payload)
     }
 
     /// The payload in `slot`.
@@ -347,7 +374,7 @@ impl<const N: usize> Iotlb<N> {
 
     /// The entry in `slot` has been used.
     #[inline]
-    fn used(&mut self, slot: u32) {
+    pub(crate) fn used(&mut self, slot: u32) {
         self.clock = self.clock.wrapping_add(1);
         if let Some(stamp) = self.stamps.get_mut(slot as usize) {
             *stamp = self.clock;
@@ -426,7 +453,7 @@ impl<const N: usize> Iotlb<N> {
         number
     }
 
-    #[inline]
+    #[inline(never)]
     fn put<T: Trace + ?Sized>(
         &mut self,
         number: usize,
@@ -435,57 +462,118 @@ impl<const N: usize> Iotlb<N> {
         payload: Packed,
         trace: &mut T,
     ) -> Option<usize> {
-        let (space, _) = self.spaces.space(number);
-        if trace.watches() {
-            trace.step(&Step::Fill(payload.entry(space, input, log2_size as u8)));
-        }
-        #[cfg(feature = "alloc")]
-        if let Some(unbounded) = &mut self.unbounded {
-            unbounded.remove(Key::of(&payload.entry(space, input, log2_size as u8)));
+        if trace.watches() || !self.is_bounded() {
+            self.announce(number, input, log2_size, payload, trace);
         }
         let place = self.place(number, input, log2_size);
-        let slot = self.victim(&place)?;
-        self.clock = self.clock.wrapping_add(1);
-        self.give_up(slot, &place, trace);
-        *self.pages.get_mut(slot)? = (input >> 12) as u32;
-        *self.marks.get_mut(slot)? = place.mark;
-        *self.stamps.get_mut(slot)? = self.clock;
-        *self.payloads.get_mut(slot)? = payload;
-        self.spaces.add(number, input, log2_size, payload.log2_leaf(space.stage, log2_size));
+        let slot = self.slot_of(&place).or_else(|| self.room(&place))?;
+        let mark = *self.marks.get(slot)?;
+        if mark != place.mark && self.is_live(mark) && (trace.watches() || !self.is_bounded()) {
+            self.evict(slot, trace);
+        }
+        self.settle(slot, &place, number, input, log2_size, payload)?;
         Some(slot)
     }
 
-    /// The slot of what has the same key, of nothing, or of the set's least recently used.
-    #[inline]
-    fn victim(&self, place: &Place) -> Option<usize> {
-        let slots = self.slots_of(place.set);
-        let (marks, stamps) = (self.marks.get(slots.clone())?, self.stamps.get(slots.clone())?);
-        let (mut chosen, mut most) = (0, 0);
-        for (way, (mark, stamp)) in marks.iter().zip(stamps).enumerate() {
-            if *mark == place.mark {
-                return Some(slots.start + way);
+    /// Puts an entry into `slot`, whatever is there.
+    #[inline(always)]
+    fn settle(
+        &mut self,
+        slot: usize,
+        place: &Place,
+        number: usize,
+        input: u64,
+        log2_size: u32,
+        payload: Packed,
+    ) -> Option<()> {
+        self.clock = self.clock.wrapping_add(1);
+        *self.stamps.get_mut(slot)? = self.clock;
+        *self.pages.get_mut(slot)? = (input >> 12) as u32;
+        let mark = core::mem::replace(self.marks.get_mut(slot)?, place.mark);
+        let old = core::mem::replace(self.payloads.get_mut(slot)?, payload);
+        if self.is_live(mark) {
+            self.forget_answers();
+            let fractured = old.is_fractured();
+            if mark.tag().number() == number % SPACES && !fractured && !payload.is_fractured() {
+                self.spaces.exchange(number, input, log2_size);
+                return Some(());
             }
-            // Later ways win among equals; a free one wins over all, and the first of them.
-            let age = u64::from(self.clock.wrapping_sub(*stamp));
-            let age = if self.is_live(*mark) { age } else { u64::from(u32::MAX) + 1 };
-            if age > most || (age == most && age <= u32::MAX.into()) {
-                (chosen, most) = (way, age);
-            }
+            self.spaces.remove(mark.tag().number(), fractured);
         }
-        Some(slots.start + chosen)
+        let stage = self.spaces.slot(number).stage();
+        let log2_leaf = if payload.is_fractured() { payload.log2_leaf(stage, log2_size) } else { log2_size };
+        self.spaces.add(number, input, log2_size, log2_leaf);
+        Some(())
+    }
+
+    /// An entry comes: watchers are told, and none of the same key is kept outside of the sets.
+    #[inline(never)]
+    fn announce<T: Trace + ?Sized>(
+        &mut self,
+        number: usize,
+        input: u64,
+        log2_size: u32,
+        payload: Packed,
+        trace: &mut T,
+    ) {
+        let entry = payload.entry(self.spaces.space(number).0, input, log2_size as u8);
+        #[cfg(feature = "alloc")]
+        if let Some(unbounded) = &mut self.unbounded {
+            unbounded.remove(Key::of(&entry));
+        }
+        trace.step(&Step::Fill(entry));
+    }
+
+    /// What is in `slot` makes room: watchers are told, or it is kept outside of the sets.
+    #[inline(never)]
+    fn evict<T: Trace + ?Sized>(&mut self, slot: usize, trace: &mut T) {
+        let Some(old) = self.entry(slot) else { return };
+        #[cfg(feature = "alloc")]
+        if let Some(unbounded) = &mut self.unbounded {
+            unbounded.insert(old);
+            return;
+        }
+        trace.step(&Step::Evict(old));
+    }
+
+    /// A slot of a set without the entry in question: a free one, or the least recently used.
+    #[inline(always)]
+    fn room(&self, place: &Place) -> Option<usize> {
+        // While all slots are live, there is no free one to be looked for.
+        if (self.spaces.total() as usize) < self.slots()
+            && let Some(slot) = self.free_slot(place.set)
+        {
+            return Some(slot);
+        }
+        if self.ways == 4 {
+            let stamps = self.stamps.as_chunks::<4>().0.get(place.set)?;
+            let [a, b, c, d] = stamps.map(|stamp| self.clock.wrapping_sub(stamp));
+            // Later ways win among equals.
+            let (low, older) = if b >= a { (1, b) } else { (0, a) };
+            let (high, old) = if d >= c { (3, d) } else { (2, c) };
+            return Some(place.set * 4 + if old >= older { high } else { low });
+        }
+        self.slots_of(place.set).max_by_key(|slot| self.age(*slot))
+    }
+
+    #[inline(never)]
+    fn free_slot(&self, set: usize) -> Option<usize> {
+        let slots = self.slots_of(set);
+        let way = self.marks.get(slots.clone())?.iter().position(|mark| !self.is_live(*mark))?;
+        Some(slots.start + way)
     }
 
     /// The one index function. The page number is folded over the set bits, so that neighbouring pages and pages at any
     /// power-of-two distance fall into different sets; spaces and sizes are spread.
     #[inline]
     fn place(&self, number: usize, address: u64, log2_size: u32) -> Place {
-        let bits = self.sets.trailing_zeros() % 32;
-        let index = address >> log2_size;
+        let [once, twice, four_times] = self.folds;
+        let index = address >> (log2_size % 64);
         let mut folded = index;
-        folded ^= folded >> bits;
-        folded ^= folded >> (2 * bits);
-        folded ^= folded >> (4 * bits).min(63);
-        let set = (folded as u32 ^ number as u32 ^ log2_size << 3) & (self.sets - 1);
+        folded ^= folded >> (once % 64);
+        folded ^= folded >> (twice % 64);
+        folded ^= folded >> (four_times % 64);
+        let set = (folded as u32 ^ number as u32 ^ log2_size << 3) & self.sets.wrapping_sub(1);
         Place { set: set as usize, mark: Mark::new(self.spaces.tag(number), index, log2_size) }
     }
 
@@ -532,34 +620,6 @@ impl<const N: usize> Iotlb<N> {
 
     const fn slots(&self) -> usize {
         self.sets as usize * self.ways as usize
-    }
-
-    /// Empties `slot` for what belongs to `place`. What was there is replaced if it has the same key, otherwise evicted.
-    #[inline]
-    fn give_up<T: Trace + ?Sized>(&mut self, slot: usize, place: &Place, trace: &mut T) {
-        let Some(mark) = self.marks.get(slot).copied() else { return };
-        if !self.is_live(mark) {
-            return;
-        }
-        let fractured = self.payloads.get(slot).is_some_and(|payload| payload.is_fractured());
-        let replaced = mark == place.mark;
-        if !replaced && (trace.watches() || !self.is_bounded()) {
-            self.evict(slot, trace);
-        }
-        self.spaces.remove(mark.tag().number(), fractured);
-        self.forget_answers();
-    }
-
-    /// What is in `slot` makes room, and is told.
-    #[inline(never)]
-    fn evict<T: Trace + ?Sized>(&mut self, slot: usize, trace: &mut T) {
-        let Some(old) = self.entry(slot) else { return };
-        #[cfg(feature = "alloc")]
-        if let Some(unbounded) = &mut self.unbounded {
-            unbounded.insert(old);
-            return;
-        }
-        trace.step(&Step::Evict(old));
     }
 }
 

@@ -78,6 +78,12 @@ impl Character {
         Packed { answer: first | self.rights.0 as u64, ipa: align_down(ipa.0, log2_size), bits: self.bits }
     }
 
+    /// Whether it belongs to its ASID alone.
+    #[inline]
+    pub(crate) const fn is_own(self) -> bool {
+        GLOBAL.get(self.bits) == 0
+    }
+
     /// The payload of a leaf of stage 1 alone with this character, at `output`.
     #[inline]
     pub(crate) const fn at(self, output: u64) -> Packed {
@@ -108,7 +114,7 @@ impl Packed {
 
     /// The leaf of stage 2 alone that it was made of; `None` if stage 2 had no part in the entry.
     #[inline]
-    pub(super) const fn second(self) -> Option<Second> {
+    pub(crate) const fn second(self) -> Option<Second> {
         Second::from_bits(self.output(), self.bits)
     }
 
@@ -130,10 +136,14 @@ impl Packed {
         Rights(ANSWER_RIGHTS.get(self.answer) as u8)
     }
 
-    /// Memory type and shareability, for [`memory`] and [`sh`].
     #[inline]
-    pub(super) const fn attributes(self) -> u64 {
-        self.bits & (MEMORY.mask() | SH.mask())
+    pub(crate) const fn memory(self) -> MemoryType {
+        memory(self.bits)
+    }
+
+    #[inline]
+    pub(crate) const fn sh(self) -> Shareability {
+        sh(self.bits)
     }
 
     /// Whether every ASID finds it.
@@ -180,11 +190,11 @@ impl Packed {
 }
 
 #[inline]
-pub(super) const fn memory(bits: u64) -> MemoryType {
+const fn memory(bits: u64) -> MemoryType {
     MemoryType::from_canonical(MEMORY.get(bits) as u8)
 }
 
 #[inline]
-pub(super) const fn sh(bits: u64) -> Shareability {
+const fn sh(bits: u64) -> Shareability {
     unpack_sh(SH.get(bits))
 }

@@ -107,13 +107,15 @@ pub(super) struct Spaces {
     named: u64,
     /// How many names have been given.
     names: u64,
+    /// Live entries over all spaces.
+    total: u32,
     /// The number that was asked for last.
     last: u8,
     sets: Sets,
     turn: u8,
 }
 
-/// The live spaces of NS-EL1 by what its commands name. An empty space is in none of these sets.
+/// The numbers that stand for spaces of NS-EL1 by what its commands name, with live entries or without.
 #[derive(Clone, Debug)]
 struct Sets {
     all: u64,
@@ -202,12 +204,13 @@ impl Spaces {
             }
             n += 1;
         }
-        Self { slots, live: 0, named: 0, names: 0, last: 0, sets: Sets::new(), turn: 0 }
+        Self { slots, live: 0, named: 0, names: 0, total: 0, last: 0, sets: Sets::new(), turn: 0 }
     }
 
     /// Live entries over all spaces.
-    pub(super) fn total(&self) -> u32 {
-        Numbers(self.live).filter_map(|n| self.slots.get(n)).map(|slot| slot.count).sum()
+    #[inline]
+    pub(super) const fn total(&self) -> u32 {
+        self.total
     }
 
     pub(super) const fn is_empty(&self) -> bool {
@@ -273,6 +276,10 @@ impl Spaces {
             if !wrapped {
                 (slot.tag, wrapped) = slot.tag.next();
             }
+            if slot.name != 0 {
+                self.sets.change(&slot.space, slot.global, |set| *set &= !(1 << number));
+            }
+            self.sets.change(space, global, |set| *set |= 1 << number);
             slot.space = *space;
             slot.el1 = Name::of(space);
             slot.global = global;
@@ -325,23 +332,27 @@ impl Spaces {
     /// An entry of the space has come: `2^log2_size` bytes from `input` on, of a leaf of `2^log2_leaf` bytes.
     #[inline]
     pub(super) fn add(&mut self, number: usize, input: u64, log2_size: u32, log2_leaf: u32) {
-        let Some(slot) = self.slots.get_mut(number) else { return };
-        if slot.count == 0 {
-            self.enter(number);
-        }
-        let Some(slot) = self.slots.get_mut(number) else { return };
+        let Some(slot) = self.slots.get_mut(number % SPACES) else { return };
+        self.live |= 1 << (number % SPACES);
+        self.total += 1;
         slot.count += 1;
         slot.fractured += u32::from(log2_leaf > log2_size);
-        slot.sizes |= 1 << log2_size;
-        let within = low_mask(log2_leaf);
-        slot.extent.first = slot.extent.first.min(input & !within);
-        slot.extent.last = slot.extent.last.max(input | within);
+        slot.take_in(input, log2_size, log2_leaf);
+    }
+
+    /// An entry of the space has taken the place of another, which was as large as its leaf, as this one is.
+    #[inline]
+    pub(super) fn exchange(&mut self, number: usize, input: u64, log2_size: u32) {
+        if let Some(slot) = self.slots.get_mut(number % SPACES) {
+            slot.take_in(input, log2_size, log2_size);
+        }
     }
 
     /// An entry of the space has gone.
     #[inline]
     pub(super) fn remove(&mut self, number: usize, fractured: bool) {
-        let Some(slot) = self.slots.get_mut(number) else { return };
+        let Some(slot) = self.slots.get_mut(number % SPACES) else { return };
+        self.total = self.total.saturating_sub(1);
         slot.count = slot.count.saturating_sub(1);
         slot.fractured = slot.fractured.saturating_sub(fractured.into());
         if slot.count == 0 {
@@ -355,29 +366,25 @@ impl Spaces {
         self.leave(number);
         let Some(slot) = self.slots.get_mut(number) else { return (0, false) };
         let count = core::mem::take(&mut slot.count);
+        self.total = self.total.saturating_sub(count);
         let wrapped;
         (slot.tag, wrapped) = slot.tag.next();
         (count, wrapped)
     }
 
-    /// The space has its first entry: commands find it by its name.
-    #[cold]
-    #[inline(never)]
-    fn enter(&mut self, number: usize) {
-        self.live |= 1 << number;
-        if let Some(slot) = self.slots.get(number) {
-            self.sets.change(&slot.space, slot.global, |set| *set |= 1 << number);
-        }
-    }
-
-    /// The space has no entry any more, no name that a command could find, and no extent.
-    #[inline(never)]
+    /// The space has no entry any more, and no extent.
+    #[inline]
     fn leave(&mut self, number: usize) {
         self.live &= !(1 << number);
         if let Some(slot) = self.slots.get_mut(number) {
             (slot.fractured, slot.sizes, slot.extent) = (0, 0, NOWHERE);
-            self.sets.change(&slot.space, slot.global, |set| *set &= !(1 << number));
         }
+    }
+
+    /// Whether any of the spaces has entries that are smaller than their leaves.
+    #[inline]
+    pub(super) fn are_fractured(&self, numbers: Numbers) -> bool {
+        numbers.into_iter().any(|n| self.slot(n).fractured != 0)
     }
 
     /// The live spaces that a scope names.
@@ -397,7 +404,7 @@ impl Spaces {
     pub(super) fn of_el1(&self, which: El1) -> Numbers {
         let Sets { all, stage2, named, vmids, .. } = &self.sets;
         match which {
-            El1::All => Numbers(*all),
+            El1::All => Numbers(*all & self.live),
             El1::Asid(name) => self.with(in_bucket(named, name), |space| space == name),
             El1::AsidOrGlobal(name) => self.of_name(name),
             El1::Vmid(stage, name) => {
@@ -424,14 +431,14 @@ impl Spaces {
     /// Whether any space may have this ASID and VMID, or be a global one of the VMID.
     #[inline]
     pub(super) fn may_have(&self, name: Name) -> bool {
-        in_bucket(&self.sets.named, name) | self.sets.global != 0
+        (in_bucket(&self.sets.named, name) | self.sets.global) & self.live != 0
     }
 
     /// Those of [`El1::AsidOrGlobal`] some of whose entries may meet `span`.
     #[inline(always)]
     pub(super) fn met(&self, name: Name, span: &Span) -> Numbers {
         let mut met = Numbers::NONE;
-        for n in Numbers(in_bucket(&self.sets.named, name) | self.sets.global) {
+        for n in Numbers((in_bucket(&self.sets.named, name) | self.sets.global) & self.live) {
             let slot = self.slot(n);
             let own = if slot.global { name.vmid() } else { name };
             if !slot.misses(span) && slot.el1 == own {
@@ -441,11 +448,11 @@ impl Spaces {
         met
     }
 
-    /// Those of `numbers` whose names are right.
+    /// The live ones of `numbers` whose names are right.
     #[inline]
     fn with(&self, numbers: u64, is_right: impl Fn(Name) -> bool) -> Numbers {
-        let mut right = numbers;
-        for n in Numbers(numbers) {
+        let mut right = numbers & self.live;
+        for n in Numbers(right) {
             if !is_right(self.slot(n).el1) {
                 right &= !(1 << n);
             }
@@ -473,6 +480,15 @@ pub(crate) enum El1 {
 }
 
 impl Slot {
+    /// Sizes and extent with another entry.
+    #[inline]
+    fn take_in(&mut self, input: u64, log2_size: u32, log2_leaf: u32) {
+        self.sizes |= 1 << log2_size;
+        let within = low_mask(log2_leaf);
+        self.extent.first = self.extent.first.min(input & !within);
+        self.extent.last = self.extent.last.max(input | within);
+    }
+
     #[inline]
     pub(super) const fn stage(&self) -> Stage {
         self.space.stage
@@ -538,7 +554,6 @@ impl Iterator for Numbers {
 }
 
 #[cfg(test)]
-#[expect(clippy::panic, reason = "a failed test panics")]
 mod tests {
     use super::{El1, Name, Numbers, SPACES, Spaces};
     use crate::arch::addr::Stage;

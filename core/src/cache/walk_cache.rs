@@ -23,6 +23,8 @@ pub struct WalkCache {
     live: u64,
     /// The table at level 2 that was found last, of each stage.
     last: [u8; 2],
+    /// How often something that was kept was dropped or replaced.
+    changes: u64,
     named: Named,
 }
 
@@ -62,7 +64,7 @@ const EMPTY: TableEntry = TableEntry {
 impl WalkCache {
     /// Nothing remembered.
     pub(crate) const fn new() -> Self {
-        Self { slots: [EMPTY; SLOTS], next: 0, live: 0, last: [0; 2], named: Named::NOTHING }
+        Self { slots: [EMPTY; SLOTS], next: 0, live: 0, last: [0; 2], changes: 0, named: Named::NOTHING }
     }
 
     /// The live descriptors.
@@ -77,7 +79,14 @@ impl WalkCache {
 
     #[inline]
     pub(crate) fn forget(&mut self) {
+        self.changes += 1;
         (self.live, self.named) = (0, Named::NOTHING);
+    }
+
+    /// How often something that was kept here was dropped or replaced.
+    #[inline]
+    pub(crate) const fn changes(&self) -> u64 {
+        self.changes
     }
 
     /// The descriptor of `granule` nearest to the leaf of `input`, at level `start` or below.
@@ -152,6 +161,7 @@ impl WalkCache {
                 usize::from(self.next) % WAYS
             });
         if let Some(kept) = self.slots.get_mut(slot) {
+            self.changes += u64::from(self.live >> slot & 1 != 0 && *kept != *entry);
             *kept = *entry;
             let Named { sole, asids, vmids, extent } = &mut self.named;
             let is_usual = entry.space.world == StreamWorld::El1 && entry.space.stage == Stage::S1;
@@ -183,6 +193,7 @@ impl WalkCache {
                     trace.step(&Step::TableDrop { by: *by, entry: *entry });
                 }
                 self.live &= !(1 << n);
+                self.changes += 1;
             }
         }
         if self.live == 0 {

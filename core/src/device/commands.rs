@@ -163,29 +163,43 @@ impl<const N: usize> Smmu<N> {
                 count += 1;
                 continue;
             }
-            let cons = queue.after(start, count);
-            // CONS has to be right wherever a signal or an error can be seen.
-            self.registers.put(Reg::CmdqCons, queue_index::POSITION, cons.into());
-            match self.run_one(Source::Legacy, queue, cons, Ok(words), host) {
-                Ok(command) => {
-                    self.registers.put(Reg::CmdqCons, queue_index::POSITION, queue.next(cons).into());
-                    self.passed(&command, was_full, host);
-                    was_full = false;
-                    count += 1;
-                }
-                Err(error) => {
-                    self.stop(error, host);
-                    return count + 1;
-                }
+            if !self.run_singly(queue, queue.after(start, count), words, was_full, host) {
+                return count + 1;
             }
+            was_full = false;
+            count += 1;
         }
         self.registers.put(Reg::CmdqCons, queue_index::POSITION, queue.after(start, count).into());
         if count == 0 {
-            host.step(&Step::CommandError(CommandError::Abort));
-            self.stop(CommandError::Abort, host);
+            self.stop_unread(host);
             count = 1;
         }
         count
+    }
+
+    /// Executes the command at `cons`, or stops CMDQ at it and says so. CONS is right wherever a signal or an error can be
+    /// seen.
+    #[inline(never)]
+    fn run_singly<H: Host + ?Sized>(
+        &mut self,
+        queue: &Queue,
+        cons: u32,
+        words: [u64; 2],
+        was_full: bool,
+        host: &mut H,
+    ) -> bool {
+        self.registers.put(Reg::CmdqCons, queue_index::POSITION, cons.into());
+        match self.run_one(Source::Legacy, queue, cons, Ok(words), host) {
+            Ok(command) => {
+                self.registers.put(Reg::CmdqCons, queue_index::POSITION, queue.next(cons).into());
+                self.passed(&command, was_full, host);
+                true
+            }
+            Err(error) => {
+                self.stop(error, host);
+                false
+            }
+        }
     }
 
     /// What plain commands depend on, if they can be executed at once: nobody asks which entries go, hints are taken for
@@ -238,31 +252,25 @@ impl<const N: usize> Smmu<N> {
         let name = Name((words[0] >> 32) as u32 & plain.name);
         let (vmid, asid) = (Command::vmid(&words, features), Command::asid(&words, features));
         if opcode == opcode::TLBI_NH_VA && features.s1p {
-            let leaf = field::LEAF.is_set(&words);
-            let has_tables = !leaf && self.caches.tables.named(El1::AsidOrGlobal(name)) != Share::None;
-            let mut met = has_tables || self.caches.iotlb.may_have(name);
-            let mut span = Span::page(words[1]);
-            // Most unmapping is of pages, without a range.
-            if features.ril && field::TG.is_set(&words) {
-                if Operand::is_reserved(&words) {
-                    return false;
-                }
-                if met {
-                    span = Span::hinted(&words);
-                }
+            let has_granule = features.ril && field::TG.is_set(&words);
+            if has_granule && Operand::is_reserved(&words) {
+                return false;
             }
+            let leaf = field::LEAF.is_set(&words);
             let operand = Operand { leaf, ..Operand::at(field::ADDRESS.in_place(&words)) };
             let operand = if features.ril { Operand::ranged(&words, operand) } else { operand };
             let command = Command::TlbiNhVa { vmid, asid, operand };
             tell(command, host);
             self.stalls.touch();
+            let has_tables = !leaf && self.caches.tables.named(El1::AsidOrGlobal(name)) != Share::None;
             let mut effect = Effect::default();
-            if met {
+            if has_tables || self.caches.iotlb.may_have(name) {
+                // Most unmapping is of pages, without a range.
+                let span = if has_granule { Span::hinted(&words) } else { Span::page(words[1]) };
                 effect = self.caches.iotlb.forget_named(name, &span);
-                met = has_tables && self.caches.tables.may_meet(&span);
-            }
-            if met {
-                self.invalidate_tables(words, host);
+                if has_tables && self.caches.tables.may_meet(&span) {
+                    self.invalidate_tables(words, host);
+                }
             }
             host.step(&Step::Invalidated { by: command, scanned: effect.scanned, dropped: effect.dropped });
             return true;
@@ -303,6 +311,14 @@ impl<const N: usize> Smmu<N> {
         {
             self.caches.tables.invalidate(&self.applied(&letter), &command, host);
         }
+    }
+
+    /// No command could be read.
+    #[cold]
+    #[inline(never)]
+    fn stop_unread<H: Host + ?Sized>(&mut self, host: &mut H) {
+        host.step(&Step::CommandError(CommandError::Abort));
+        self.stop(CommandError::Abort, host);
     }
 
     /// ERR is set before GERROR tells of it; CONS stays at the command.

@@ -9,13 +9,15 @@ use super::Transaction;
 use super::nested::Pair;
 use crate::arch::addr::{Level, low_mask};
 use crate::arch::entry::{Entry, Space, TableLimits};
+use crate::arch::features::Features;
 use crate::arch::id::{StreamId, StreamWorld, SubstreamId};
 use crate::cache::iotlb::{Character, Packed, SpaceRefs};
 use crate::format::cd::{Cd, Half};
 use crate::format::descriptor::field;
 use crate::format::ste::{Overrides, Stream};
-use crate::walk::Found;
+use crate::walk::geometry::Usual;
 use crate::walk::permission::{Access, Demand};
+use crate::walk::{Found, Path};
 
 const SLOTS: usize = 16;
 
@@ -36,8 +38,29 @@ pub(super) struct Known {
     pub(super) stream: Stream,
     pub(super) cd: Cd,
     pub(super) space: Space,
+    /// How the lower and the upper range are looked up.
+    paths: [Option<Path>; 2],
+    /// The same where stage 1 is alone and nothing is unusual.
+    usual: [Option<Usual>; 2],
+    last_table: LastTable,
     alike: Alike,
     pub(super) pair: Pair,
+}
+
+/// The last level's table that was walked through last, of those that are remembered.
+#[derive(Clone, Copy, Debug)]
+struct LastTable {
+    /// The addresses that it resolves, without those bits.
+    region: u64,
+    /// log2 of the bytes that it resolves.
+    shift: u32,
+    table: u64,
+    /// Current until any table is dropped or replaced.
+    changes: u64,
+}
+
+impl LastTable {
+    const NONE: Self = Self { region: u64::MAX, shift: 0, table: 0, changes: 0 };
 }
 
 /// How an access arrives: whether it reads, writes or does both, and whether it is an instruction fetch and privileged.
@@ -118,19 +141,22 @@ struct Windows {
 #[derive(Clone, Copy, Debug)]
 struct Alike {
     /// The descriptor without its address.
-    word: u64,
+    leaf: u64,
+    /// What tables on the way to it forbid; log2 of the bytes that it maps, or 0 if they forbid anything.
+    limits: TableLimits,
+    shift: u32,
     level: Level,
     upper: bool,
-    limits: TableLimits,
     character: Character,
 }
 
 impl Alike {
     const NOTHING: Self = Self {
-        word: 0,
+        leaf: 0,
+        limits: TableLimits::NONE,
+        shift: 0,
         level: Level::L0,
         upper: false,
-        limits: TableLimits::NONE,
         character: Character::NONE,
     };
 }
@@ -212,11 +238,16 @@ impl Recents {
         cd: &Cd,
         space: Space,
         spaces: SpaceRefs,
+        features: &Features,
     ) {
         let key = key(id, substream);
         if let (Some(recent), Some(known)) = (self.slots.get_mut(slot(key)), self.known.get_mut(slot(key))) {
             *recent = Recent::new(key, stream, cd, space.world, spaces);
-            *known = Some(Known { stream: *stream, cd: *cd, space, alike: Alike::NOTHING, pair: Pair::NOTHING });
+            let path = |half: &Option<Half>| half.as_ref().map(|half| Path::new(cd, half, features));
+            let paths = [path(&cd.lower), path(&cd.upper)];
+            let usual = paths.map(|path| path.filter(|_| stream.s2.is_none())?.usual());
+            let (last_table, alike, pair) = (LastTable::NONE, Alike::NOTHING, Pair::NOTHING);
+            *known = Some(Known { stream: *stream, cd: *cd, space, paths, usual, last_table, alike, pair });
         }
     }
 }
@@ -265,18 +296,60 @@ impl Known {
         address >> 55 & 1 != 0 && self.space.world != StreamWorld::El2
     }
 
+    /// How one of the two ranges is looked up.
+    #[inline]
+    pub(super) fn path(&self, upper: bool) -> Option<&Path> {
+        self.paths.get(usize::from(upper))?.as_ref()
+    }
+
+    /// The same, where it is as usual.
+    #[inline]
+    pub(super) fn usual(&self, upper: bool) -> Option<&Usual> {
+        self.usual.get(usize::from(upper))?.as_ref()
+    }
+
+    /// The remembered table of the last level that resolves `input`, if it was the last one.
+    #[inline]
+    pub(super) fn last_table(&self, input: u64, changes: u64) -> Option<u64> {
+        let LastTable { region, shift, table, .. } = self.last_table;
+        let same = input >> (shift % 64) == region && self.last_table.changes == changes;
+        same.then_some(table)
+    }
+
+    /// Remembers the table of the last level that has led to a leaf, if it forbids nothing.
+    pub(super) fn keep_table(&mut self, upper: bool, input: u64, found: &Found, changes: u64) {
+        if let Some(path) = self.path(upper)
+            && let Some(usual) = self.usual(upper)
+            && found.level == Level::L3
+            && found.limits == TableLimits::NONE
+            && path.granule.level_shift(Level::L2) <= path.start_shift()
+        {
+            let shift = path.granule.level_shift(Level::L2);
+            let table = usual.table_at(found.location);
+            self.last_table = LastTable { region: input >> shift, shift, table, changes };
+        }
+    }
+
     /// One of the two ranges.
     #[inline]
     pub(super) const fn half(&self, upper: bool) -> Option<&Half> {
         if upper { self.cd.upper.as_ref() } else { self.cd.lower.as_ref() }
     }
 
+    /// The same for a leaf of `2^shift` bytes that no table on the way to it limits.
+    #[inline]
+    pub(super) const fn usual_character(&self, word: u64, shift: u32, upper: bool) -> Option<Character> {
+        let Alike { leaf, shift: log2_size, character, .. } = self.alike;
+        let alike = word & !ADDRESS == leaf && shift == log2_size && upper == self.alike.upper;
+        if alike { Some(character) } else { None }
+    }
+
     /// What a leaf of stage 1 becomes, if one like it has become an entry before.
     #[inline]
     pub(super) fn alike(&self, found: &Found, upper: bool) -> Option<Character> {
-        let Alike { word, level, limits, character, .. } = self.alike;
-        let alike = found.word & !ADDRESS == word && found.level == level && found.limits == limits;
-        (alike && upper == self.alike.upper).then_some(character)
+        let Alike { leaf, level, limits, .. } = self.alike;
+        let alike = found.word & !ADDRESS == leaf && found.level == level && found.limits == limits;
+        (alike && upper == self.alike.upper).then_some(self.alike.character)
     }
 
     /// Learns from a leaf of stage 1 that has become `entry`: not where its neighbours, or an update of its flags, had a
@@ -286,13 +359,10 @@ impl Known {
         let alone = field::CONTIGUOUS.get(word) == 0;
         let firm = field::AF.get(word) != 0 && !(self.cd.hardware_dirty && field::DBM.get(word) != 0);
         if alone && firm {
-            self.alike = Alike {
-                word: word & !ADDRESS,
-                level: found.level,
-                upper,
-                limits: found.limits,
-                character: Packed::new(entry).character(),
-            };
+            let Found { limits, level, .. } = *found;
+            let shift = if limits == TableLimits::NONE { entry.log2_size.into() } else { 0 };
+            let character = Packed::new(entry).character();
+            self.alike = Alike { leaf: word & !ADDRESS, limits, shift, level, upper, character };
         }
     }
 }

@@ -103,7 +103,8 @@ impl Stalls {
     /// tell of what may have been invalidated (§7.2).
     #[inline]
     pub(super) fn retry_unrecorded(&mut self) {
-        if core::mem::take(&mut self.touched) && self.are_held() {
+        let touched = core::mem::take(&mut self.touched);
+        if self.are_held() && touched {
             for held in self.list.iter_mut().filter(|held| !held.recorded) {
                 held.decision.get_or_insert(Resume::Retry);
             }

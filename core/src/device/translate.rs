@@ -9,7 +9,7 @@ use crate::arch::entry::{Entry, Space};
 use crate::arch::fault::{Class, Fault, Place};
 use crate::arch::features::{Features, Version};
 use crate::arch::id::{Asid, Stag};
-use crate::cache::iotlb::{Answer, Hit, Packed, SpaceRefs};
+use crate::cache::iotlb::{Answer, Gap, Hit, Packed, SpaceRefs};
 use crate::env::Host;
 use crate::env::memory::Memory;
 use crate::env::trace::{Step, Trace};
@@ -110,18 +110,63 @@ impl<const N: usize> Smmu<N> {
         if let Some(recent) = self.recents.at(place) {
             let need = recent.need(Kind::of(transaction));
             if let Some(input) = recent.accept(address, need.privileged()) {
-                let Some(hit) = iotlb.hit(&recent.spaces, input) else {
-                    return self.translate_missed(place, transaction, input, host);
-                };
-                if iotlb.payload(hit.slot).is_some_and(|payload| payload.rights().has(need.rights()))
-                    && let Some(payload) = iotlb.take(hit.slot, host)
-                {
-                    let answer = iotlb.answer(need.question(address), address, payload, hit);
-                    return Ok(translation(answer, address, need));
+                match iotlb.hit(&recent.spaces, input) {
+                    Ok(hit) => {
+                        if iotlb.payload(hit.slot).is_some_and(|payload| payload.rights().has(need.rights()))
+                            && let Some(payload) = iotlb.take(hit.slot, host)
+                        {
+                            let answer = Answer::of(need.question(address), address, payload, hit);
+                            iotlb.remember(answer);
+                            return Ok(translation(answer, address, need));
+                        }
+                    }
+                    Err(gap) => {
+                        // Where nobody watches, the usual walk needs no more than its descriptors.
+                        if let Some(gap) = gap
+                            && !host.watches()
+                            && let Some(payload) = self.close(place, need, input, &gap, host)
+                        {
+                            let hit = Hit { slot: 0, log2_size: gap.log2_size };
+                            return Ok(translation(Answer::of(0, address, payload, hit), address, need));
+                        }
+                        return self.translate_missed(place, transaction, input, host);
+                    }
                 }
             }
         }
         self.translate_anew(transaction, host)
+    }
+
+    /// Closes a gap by the usual walk to a leaf like the last one; `None`, and nothing has happened, if it is another.
+    #[inline(never)]
+    fn close<H: Host + ?Sized>(
+        &mut self,
+        place: usize,
+        need: Need,
+        input: u64,
+        gap: &Gap,
+        host: &H,
+    ) -> Option<Packed> {
+        let Caches { iotlb, tables, keeps_tables, .. } = &mut self.caches;
+        let (recent, known) = self.recents.known(place)?;
+        if iotlb.is_stale(&recent.spaces) || !iotlb.is_bounded() {
+            return None;
+        }
+        let upper = known.is_upper(input);
+        let usual = known.usual(upper)?;
+        let table = match keeps_tables {
+            true => Some(known.last_table(input, tables.changes())?),
+            false => None,
+        };
+        let (word, shift) = usual.leaf(table, input, host);
+        let character = known.usual_character(word, shift, upper)?;
+        let output = usual.output(word, shift)?;
+        if shift != gap.log2_size || !character.is_own() || !character.rights().has(need.rights()) {
+            return None;
+        }
+        let payload = character.at(output);
+        iotlb.close(gap, input & (u64::MAX << (shift % 64)), payload)?;
+        Some(payload)
     }
 
     /// A miss of such a stream, which may use `input`.
@@ -133,16 +178,34 @@ impl<const N: usize> Smmu<N> {
         input: u64,
         host: &mut H,
     ) -> Result<Translation, Terminated> {
+        let Self { caches, recents, .. } = self;
+        let Some((recent, known)) = recents.known(place) else {
+            return self.translate_anew(transaction, host);
+        };
+        if caches.iotlb.is_stale(&recent.spaces) {
+            recent.spaces = caches.iotlb.references(&known.space);
+            return self.translate_known(place, transaction, host);
+        }
+        if caches.iotlb.overflows() {
+            return self.translate_anew(transaction, host);
+        }
+        self.translate_refilled(place, transaction, input, host)
+    }
+
+    /// The same by the walk that leaves nothing out.
+    #[inline(never)]
+    fn translate_refilled<H: Host + ?Sized>(
+        &mut self,
+        place: usize,
+        transaction: &Transaction,
+        input: u64,
+        host: &mut H,
+    ) -> Result<Translation, Terminated> {
         let Self { features, caches, recents, .. } = self;
         let address = transaction.address.0;
         let Some((recent, known)) = recents.known(place) else {
             return self.translate_anew(transaction, host);
         };
-        let iotlb = &mut caches.iotlb;
-        let renamed = iotlb.refresh(&mut recent.spaces, &known.space);
-        if (renamed && iotlb.hit(&recent.spaces, input).is_some()) || iotlb.overflows() {
-            return self.translate_anew(transaction, host);
-        }
         let need = recent.need(Kind::of(transaction));
         let demand = Demand {
             access: transaction.access,
@@ -153,8 +216,7 @@ impl<const N: usize> Smmu<N> {
         let mut walk = Walk { features, host, kept: caches, demand };
         match refill(&mut walk, known, &mut recent.spaces, input) {
             Ok((payload, hit)) => {
-                let answer = caches.iotlb.answer(need.question(address), address, payload, hit);
-                Ok(translation(answer, address, need))
+                Ok(translation(Answer::of(need.question(address), address, payload, hit), address, need))
             }
             Err(fault) => {
                 let rule = rule(&fault, &known.stream, Some(&known.cd));
@@ -196,7 +258,7 @@ impl<const N: usize> Smmu<N> {
         let Some(cd) = config.cd(id, index) else { return };
         let space = Space { asid: cd.asid, aset: cd.aset, ..entry.space };
         let spaces = self.caches.iotlb.references(&space);
-        self.recents.keep(id, substream, stream, cd, space, spaces);
+        self.recents.keep(id, substream, stream, cd, space, spaces, &self.features);
         self.caches.iotlb.forget_answers();
     }
 
@@ -291,13 +353,17 @@ fn refill<const N: usize, H: Host + ?Sized>(
     input: u64,
 ) -> Result<(Packed, Hit), Fault> {
     let upper = known.is_upper(input);
-    let (payload, log2_size) = match known.half(upper) {
-        Some(half) if known.stream.s2.is_none() => {
-            let found = walk.find_leaf(None, &known.cd, half, &known.space, input)?;
+    let (payload, log2_size) = match known.path(upper) {
+        Some(path) if known.stream.s2.is_none() => {
+            let granule = path.granule;
+            let found = walk.find_leaf_alone(path, &known.space, input)?;
+            if walk.kept.keeps_tables {
+                known.keep_table(upper, input, &found, walk.kept.tables.changes());
+            }
             let alike = known.alike(&found, upper);
             match alike.filter(|character| character.rights().has(walk.demand.required())) {
-                Some(character) => (character.at(found.output), half.granule.level_shift(found.level)),
-                None => study(walk, known, upper, input, found)?,
+                Some(character) => (character.at(found.output), granule.level_shift(found.level)),
+                None => study(walk, known, upper, input, &found)?,
             }
         }
         _ => walk_both(walk, known, upper, input)?,
@@ -314,20 +380,20 @@ fn study<const N: usize, H: Host + ?Sized>(
     known: &mut Known,
     upper: bool,
     input: u64,
-    found: Found,
+    found: &Found,
 ) -> Result<(Packed, u32), Fault> {
     let Some(half) = known.half(upper) else { return Err(Fault::BadCd) };
-    let entry = walk.entry_of(&known.stream, &known.cd, half, &known.space, input, found)?;
-    known.learn(&found, upper, &entry);
+    let entry = walk.entry_of(&known.stream, &known.cd, half, &known.space, input, *found)?;
+    known.learn(found, upper, &entry);
     Ok((Packed::new(&entry), entry.log2_size.into()))
 }
 
-/// Where an access goes that an entry allows.
+/// Where an access goes that was answered.
 #[inline(always)]
 fn translation(answer: Answer, address: u64, need: Need) -> Translation {
     let attributes = Attributes {
-        memory: answer.memory(),
-        sh: answer.sh(),
+        memory: answer.memory,
+        sh: answer.sh,
         privileged: need.privileged(),
         instruction: need.instruction(),
     };

@@ -52,21 +52,30 @@ pub trait Memory {
 }
 
 /// Little-endian words from `address` on.
+#[inline]
 pub(crate) fn read_words<const W: usize, M: Memory + ?Sized>(
     memory: &M,
     address: Pa,
 ) -> Result<[u64; W], Abort> {
     let mut bytes = [[0; 8]; W];
     memory.read(address, bytes.as_flattened_mut())?;
-    Ok(bytes.map(u64::from_le_bytes))
+    let mut words = [0; W];
+    for (word, bytes) in words.iter_mut().zip(bytes) {
+        *word = u64::from_le_bytes(bytes);
+    }
+    Ok(words)
 }
 
 /// Stores little-endian words from `address` on.
+#[inline]
 pub(crate) fn write_words<const W: usize, M: Memory + ?Sized>(
     memory: &mut M,
     address: Pa,
     words: &[u64; W],
 ) -> Result<(), Abort> {
-    let bytes = words.map(u64::to_le_bytes);
+    let mut bytes = [[0; 8]; W];
+    for (bytes, word) in bytes.iter_mut().zip(words) {
+        *bytes = word.to_le_bytes();
+    }
     memory.write(address, bytes.as_flattened())
 }

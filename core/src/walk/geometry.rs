@@ -1,7 +1,8 @@
 //! Which addresses a stage accepts, and which descriptor stands for one (§3.4, DDI 0487 §D8.2).
 
-use crate::arch::addr::{Granule, Level, low_mask};
+use crate::arch::addr::{Granule, Level, Pa, low_mask};
 use crate::arch::id::StreamWorld;
+use crate::env::memory::Memory;
 use crate::format::cd::{Cd, Half};
 
 /// The half of the address space that `address` selects, with the address sign-extended where its top byte is ignored;
@@ -25,9 +26,10 @@ pub fn select(cd: &Cd, world: StreamWorld, privileged: bool, address: u64) -> Op
     (outside <= low_mask(half.input_bits.into())).then_some((half, address))
 }
 
-/// Where a descent is: which table's descriptor is read next. Its level follows from what its descriptors cover.
+/// Where a descent is: which table's descriptor is read next.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Descent {
+    pub(crate) level: Level,
     /// Address of the table.
     table: u64,
     /// log2 of the bytes that a descriptor of this level covers.
@@ -44,66 +46,39 @@ impl Descent {
     pub(crate) const fn from_start(granule: Granule, start: Level, table: u64, input_bits: u8) -> Self {
         let shift = granule.level_shift(start);
         let index = low_mask((input_bits as u32).saturating_sub(shift));
-        Self { table, shift, stride: granule.stride(), index }
+        Self { level: start, table, shift, stride: granule.stride(), index }
     }
 
-    /// From a table that is remembered, to which a descriptor of `level` leads; `None` if nothing can be below.
+    /// From a table of `level` that is remembered.
     #[inline]
-    pub(crate) const fn below(granule: Granule, level: Level, table: u64) -> Option<Self> {
+    pub(crate) const fn from_table(granule: Granule, level: Level, table: u64) -> Self {
         let stride = granule.stride();
-        if matches!(level, Level::L3) {
-            return None;
-        }
-        Some(Self { table, shift: granule.level_shift(level) - stride, stride, index: low_mask(stride) })
-    }
-
-    /// The level of the descriptor that is read next.
-    #[inline]
-    pub(crate) const fn level(&self) -> Level {
-        match self.shift - self.page() {
-            0 => Level::L3,
-            above if above == self.stride => Level::L2,
-            above if above == 2 * self.stride => Level::L1,
-            _ => Level::L0,
-        }
-    }
-
-    /// log2 of the bytes of a page, which are those of a table: as many as a full index has descriptors of 8.
-    #[inline]
-    const fn page(&self) -> u32 {
-        self.stride + 3
+        Self { level, table, shift: granule.level_shift(level), stride, index: low_mask(stride) }
     }
 
     /// The address of the descriptor for `input`.
     #[inline]
     pub(crate) const fn location(&self, input: u64) -> u64 {
-        self.table | (input >> self.shift & self.index) << 3
+        self.table | (input >> (self.shift % 64) & self.index) << 3
     }
 
-    /// The next table's address, if `word` is a table descriptor of this level. `high` says whether it has bits 51 to 48 of
-    /// the address.
+    /// The next table's address, if `word` is a table descriptor of this level.
     #[inline]
     pub(crate) const fn table(&self, word: u64, high: bool) -> Option<u64> {
-        if word & 0b11 != 0b11 || self.shift == self.page() {
+        if word & 0b11 != 0b11 || matches!(self.level, Level::L3) {
             return None;
         }
-        Some(address(word, self.page(), high))
+        // A table is a granule: of as many bytes as a full index has descriptors of 8.
+        let low = word & low_mask(48) & !low_mask(self.stride + 3);
+        Some(if high { low | (word >> 12 & 0xf) << 48 } else { low })
     }
 
-    /// The output address, if `word` is no table descriptor, but a block or page of this level.
-    #[inline]
-    pub(crate) const fn leaf(&self, word: u64, granule: Granule, oas_bits: u8, high: bool) -> Option<u64> {
-        let page = self.shift == self.page();
-        let legal = if page { 0b11 } else { 0b01 };
-        if word & 0b11 != legal || !(page || granule.has_leaf(self.level(), oas_bits as u32)) {
-            return None;
-        }
-        Some(address(word, self.shift, high))
-    }
-
-    /// To the table at `table`, one level down. There is one: `table` came from [`Descent::table`].
+    /// To the table at `table`, one level down.
     #[inline]
     pub(crate) const fn down(&mut self, table: u64) {
+        if let Some(below) = self.level.next() {
+            self.level = below;
+        }
         self.table = table;
         self.shift -= self.stride;
         self.index = low_mask(self.stride);
@@ -116,9 +91,60 @@ impl Descent {
     }
 }
 
-/// The address that a descriptor holds, aligned to `2^shift` bytes.
-#[inline]
-const fn address(word: u64, shift: u32, high: bool) -> u64 {
-    let above = if high { 0xf << 12 } else { 0 };
-    word & low_mask(48) & !low_mask(shift) | (word & above) << 36
+/// A walk as it usually is: one stage, little-endian tables that forbid nothing, output addresses of 48 bits or fewer.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Usual {
+    start: Descent,
+    /// log2 of the bytes of a page.
+    page: u32,
+    /// The address bits of a table descriptor.
+    tables: u64,
+    /// Bits that no table descriptor has on such a walk: addresses beyond the output size, and limits.
+    unusual: u64,
+}
+
+impl Usual {
+    pub(crate) const fn new(start: Descent, granule: Granule, output_bits: u8) -> Self {
+        let tables = low_mask(48) & !low_mask(granule.shift());
+        // Bits 63 to 59 of a table descriptor forbid.
+        let unusual = tables & !low_mask(output_bits as u32) | 0x1f << 59;
+        Self { start, page: granule.shift(), tables, unusual }
+    }
+
+    /// The leaf of `input`, or whatever stands in its place, and log2 of the bytes that it covers; from the last level's table
+    /// on, if that is known. 0 where the walk is not as usual, or memory aborts.
+    #[inline(never)]
+    pub(crate) fn leaf<M: Memory + ?Sized>(&self, table: Option<u64>, input: u64, memory: &M) -> (u64, u32) {
+        let Descent { stride, .. } = self.start;
+        let full = (1 << (stride % 64)) - 1;
+        let (mut shift, mut table, mut index) = match table {
+            Some(table) => (self.page, table, full),
+            None => (self.start.shift, self.start.table, self.start.index),
+        };
+        loop {
+            let location = table | (input >> (shift % 64) & index) << 3;
+            let Ok(word) = memory.read_u64(Pa(location)) else { return (0, shift) };
+            if word & 0b11 != 0b11 || shift <= self.page {
+                return (word, shift);
+            }
+            if word & self.unusual != 0 {
+                return (0, shift);
+            }
+            table = word & self.tables;
+            shift -= stride;
+            index = full;
+        }
+    }
+
+    /// The output address of a leaf of `2^shift` bytes, unless it is too large.
+    #[inline]
+    pub(crate) const fn output(&self, word: u64, shift: u32) -> Option<u64> {
+        let output = word & self.tables & (u64::MAX << (shift % 64));
+        if output & self.unusual == 0 { Some(output) } else { None }
+    }
+
+    /// The last level's table, of which `location` is a descriptor.
+    pub(crate) const fn table_at(&self, location: u64) -> u64 {
+        location & !low_mask(self.page)
+    }
 }

@@ -11,8 +11,9 @@ mod stage1;
 mod stage2;
 pub mod structures;
 
-pub(crate) use stage1::Found;
 pub(crate) use second::Second;
+pub(crate) use geometry::{Descent, Usual};
+pub(crate) use stage1::{Found, Path};
 
 use crate::arch::addr::{Granule, Ipa, Level, Pa, Stage, align_down};
 use crate::arch::attributes::MemoryType;
@@ -99,6 +100,35 @@ pub trait Keep {
         _ipa: Ipa,
         _second: &Second,
         _trace: &mut T,
+    ) {
+    }
+
+    /// Stage 2 of `ipa` for an access of `class` that `demand` describes, if it is as usual: done, with all that remembering it
+    /// takes. Otherwise nothing has happened.
+    #[inline]
+    fn usual_second<H: Memory + Trace + ?Sized>(
+        &mut self,
+        _s2: &Stage2,
+        _space: &Space,
+        _ipa: Ipa,
+        _class: Class,
+        _demand: &Demand,
+        _host: &H,
+    ) -> Option<Second> {
+        None
+    }
+
+    /// Tells which leaf `word`, read at `location`, has become `second`.
+    #[expect(clippy::too_many_arguments, reason = "all of a walk")]
+    fn learn_second(
+        &mut self,
+        _s2: &Stage2,
+        _space: &Space,
+        _ipa: Ipa,
+        _word: u64,
+        _location: Pa,
+        _second: &Second,
+        _features: &Features,
     ) {
     }
 

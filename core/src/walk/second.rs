@@ -54,6 +54,17 @@ impl Second {
         Some(Self { output: Pa(output), bits: bits & field::ALL })
     }
 
+    /// The same at another address.
+    #[inline]
+    pub(crate) const fn moved(self, output: Pa) -> Self {
+        Self { output, ..self }
+    }
+
+    /// The leaf's level.
+    pub(crate) fn level(&self) -> Option<Level> {
+        self.leaf().map(|leaf| leaf.level)
+    }
+
     #[inline]
     pub(crate) const fn bits(&self) -> u64 {
         self.bits

@@ -1,17 +1,18 @@
 //! The stage 1 walk (DDI 0487 §D8.2; order of checks §7.3.22).
 
-use super::geometry::{Descent, select};
+use super::geometry::{Descent, Usual, select};
 use super::{Keep, RESTARTS, Updates, Walk, at_input, permission, second_space};
 use crate::arch::addr::{Granule, Ipa, Level, Pa, Stage, align_down, low_mask};
 use crate::arch::attributes::{MemoryType, Shareability};
 use crate::arch::entry::{Entry, Leaf, Rights, Space, TableEntry, TableLimits};
 use crate::arch::fault::{Class, Denied, Fault, Place};
+use crate::arch::features::Features;
 use crate::arch::id::StreamWorld;
 use crate::env::memory::Memory;
 use crate::env::trace::{Step, Trace};
 use crate::format::Endian;
 use crate::format::cd::{Cd, Half};
-use crate::format::descriptor::field;
+use crate::format::descriptor::{Descriptor, field};
 use crate::format::ste::{Stage2, Stream};
 use crate::walk::permission::Demand;
 
@@ -23,7 +24,7 @@ pub(crate) struct Found {
     pub(crate) level: Level,
     pub(crate) limits: TableLimits,
     /// Its address as stage 1 knows it.
-    location: u64,
+    pub(crate) location: u64,
     /// Its physical address.
     address: Pa,
 }
@@ -65,7 +66,7 @@ impl<H: Memory + Trace + ?Sized, K: Keep> Walk<'_, H, K> {
     }
 
     #[inline(never)]
-    pub(crate) fn find_leaf_of(
+    fn find_leaf_of(
         &mut self,
         stream: &Stream,
         cd: &Cd,
@@ -73,35 +74,53 @@ impl<H: Memory + Trace + ?Sized, K: Keep> Walk<'_, H, K> {
         space: &Space,
         input: u64,
     ) -> Result<Found, Fault> {
-        self.find_leaf(stream.s2.as_ref(), cd, half, space, input)
+        let path = Path::new(cd, half, self.features);
+        match &stream.s2 {
+            None => self.find_leaf_alone(&path, space, input),
+            Some(s2) => self.find_leaf_nested(s2, &path, space, input),
+        }
+    }
+
+    /// The same where there is no stage 2.
+    #[inline(never)]
+    pub(crate) fn find_leaf_alone(&mut self, path: &Path, space: &Space, input: u64) -> Result<Found, Fault> {
+        self.find_leaf(None, path, space, input)
+    }
+
+    /// The same where there is.
+    #[inline(never)]
+    pub(crate) fn find_leaf_nested(
+        &mut self,
+        s2: &Stage2,
+        path: &Path,
+        space: &Space,
+        input: u64,
+    ) -> Result<Found, Fault> {
+        self.find_leaf(Some(s2), path, space, input)
     }
 
     /// Reads descriptors from the nearest remembered table on, to a leaf.
     #[inline(always)]
-    pub(crate) fn find_leaf(
+    fn find_leaf(
         &mut self,
         s2: Option<&Stage2>,
-        cd: &Cd,
-        half: &Half,
+        path: &Path,
         space: &Space,
         input: u64,
     ) -> Result<Found, Fault> {
-        let granule = half.granule;
+        let Path { granule, start, beyond, wide, endian, .. } = *path;
         let mut limits = TableLimits::NONE;
-        let kept = self.kept.find_table(space, granule, half.start, input, self.host);
-        let below = kept.and_then(|kept| Some((kept, Descent::below(granule, kept.level, kept.next)?)));
-        let mut descent = match below {
-            Some((kept, below)) => {
-                limits = kept.limits;
-                below
-            }
-            None => Descent::from_start(granule, half.start, half.base, half.input_bits),
-        };
-        let beyond = !low_mask(cd.output_bits.into());
-        let high = granule == Granule::Kib64 && self.features.oas_bits >= 52;
+        let mut descent = start;
+        if self.kept.keeps_tables()
+            && let Some(kept) = self.kept.find_table(space, granule, start.level, input, self.host)
+            && let Some(below) = kept.level.next()
+        {
+            limits = kept.limits;
+            descent = Descent::from_table(granule, below, kept.next);
+        }
         loop {
             let location = descent.location(input);
-            let level = descent.level();
+            let level = descent.level;
             let address = match s2 {
                 None => Pa(location),
                 Some(s2) => {
@@ -109,18 +128,18 @@ impl<H: Memory + Trace + ?Sized, K: Keep> Walk<'_, H, K> {
                     self.table_access(s2, space, Ipa(location), data, Class::Tt)?
                 }
             };
-            let word = self.read_descriptor(Stage::S1, level, cd.endian, address, Class::Tt, Ipa(0))?;
-            let Some(next) = descent.table(word, high) else {
-                return match descent.leaf(word, granule, self.features.oas_bits, high) {
-                    Some(output) if output & beyond != 0 => Err(Fault::AddrSize(at_input())),
-                    Some(output) => Ok(Found { word, output, level, limits, location, address }),
-                    None => Err(Fault::Translation(at_input())),
+            let word = self.read_descriptor(Stage::S1, level, endian, address, Class::Tt, Ipa(0))?;
+            let Some(next) = descent.table(word, wide) else {
+                return match Descriptor::parse(word, granule, level, self.features.oas_bits) {
+                    Descriptor::Leaf(output) if output & beyond != 0 => Err(Fault::AddrSize(at_input())),
+                    Descriptor::Leaf(output) => Ok(Found { word, output, level, limits, location, address }),
+                    _ => Err(Fault::Translation(at_input())),
                 };
             };
             if next & beyond != 0 {
                 return Err(Fault::AddrSize(at_input()));
             }
-            if word >> TABLE_LIMITS != 0 && !half.hierarchical_disabled {
+            if word >> TABLE_LIMITS != 0 && !path.hierarchical_disabled {
                 limits = add_limits(limits, word, space.world);
             }
             if self.kept.keeps_tables() {
@@ -271,10 +290,48 @@ fn of_table(fault: Fault, transaction: Demand, access: Demand) -> Fault {
 }
 
 /// A descriptor's word between memory's little-endian order and `endian`.
-pub(super) const fn in_order(endian: Endian, word: u64) -> u64 {
+const fn in_order(endian: Endian, word: u64) -> u64 {
     match endian {
         Endian::Little => word,
         Endian::Big => word.swap_bytes(),
+    }
+}
+
+/// How addresses of one range are looked up: what a walk asks of the CD.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Path {
+    pub(crate) granule: Granule,
+    start: Descent,
+    /// Bits of output addresses that are too many.
+    beyond: u64,
+    /// Whether descriptors have address bits 51 to 48.
+    wide: bool,
+    endian: Endian,
+    hierarchical_disabled: bool,
+}
+
+impl Path {
+    /// The same, if it is as usual where stage 1 is alone.
+    pub(crate) fn usual(&self) -> Option<Usual> {
+        let usual = !self.wide && self.endian == Endian::Little;
+        usual.then(|| Usual::new(self.start, self.granule, (!self.beyond).count_ones() as u8))
+    }
+
+    /// log2 of the bytes that a descriptor of the first table covers.
+    pub(crate) const fn start_shift(&self) -> u32 {
+        self.start.shift()
+    }
+
+    pub(crate) fn new(cd: &Cd, half: &Half, features: &Features) -> Self {
+        let granule = half.granule;
+        Self {
+            granule,
+            start: Descent::from_start(granule, half.start, half.base, half.input_bits),
+            beyond: !low_mask(cd.output_bits.into()),
+            wide: granule == Granule::Kib64 && features.oas_bits >= 52,
+            endian: cd.endian,
+            hierarchical_disabled: half.hierarchical_disabled,
+        }
     }
 }
 

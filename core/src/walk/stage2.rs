@@ -10,13 +10,28 @@ use crate::arch::entry::{Leaf, Rights, Space, TableEntry, TableLimits};
 use crate::arch::fault::{Class, Denied, Fault, Place};
 use crate::env::memory::Memory;
 use crate::env::trace::Trace;
-use crate::format::descriptor::field;
+use crate::format::descriptor::{Descriptor, field};
 use crate::format::ste::Stage2;
 
 impl<H: Memory + Trace + ?Sized, K: Keep> Walk<'_, H, K> {
     /// Stage 2 of `ipa`, which is being accessed as `class` by what `self.demand` says.
-    #[inline(never)]
+    #[inline]
     pub(crate) fn stage2(
+        &mut self,
+        s2: &Stage2,
+        space: &Space,
+        ipa: Ipa,
+        class: Class,
+    ) -> Result<Second, Fault> {
+        match self.kept.usual_second(s2, space, ipa, class, &self.demand, self.host) {
+            Some(second) => Ok(second),
+            None => self.any_stage2(s2, space, ipa, class),
+        }
+    }
+
+    /// The same, whatever it takes.
+    #[inline(never)]
+    fn any_stage2(
         &mut self,
         s2: &Stage2,
         space: &Space,
@@ -78,27 +93,29 @@ impl<H: Memory + Trace + ?Sized, K: Keep> Walk<'_, H, K> {
         let place = Place { stage: Stage::S2, class, ipa };
         let granule = s2.granule;
         let kept = self.kept.find_table(space, granule, s2.start, ipa.0, self.host);
-        let below = kept.and_then(|kept| Descent::below(granule, kept.level, kept.next));
-        let mut descent = below
-            .unwrap_or_else(|| Descent::from_start(granule, s2.start, s2.base.0, s2.input_bits));
+        let mut descent = match kept.and_then(|kept| Some((kept, kept.level.next()?))) {
+            Some((kept, below)) => Descent::from_table(granule, below, kept.next),
+            None => Descent::from_start(granule, s2.start, s2.base.0, s2.input_bits),
+        };
         let beyond = !low_mask(s2.output_bits.into());
         let high = granule == Granule::Kib64 && self.features.oas_bits >= 52;
         let (word, address) = loop {
             let address = Pa(descent.location(ipa.0));
-            let word = self.read_descriptor(Stage::S2, descent.level(), s2.endian, address, class, ipa)?;
+            let word = self.read_descriptor(Stage::S2, descent.level, s2.endian, address, class, ipa)?;
             let Some(next) = descent.table(word, high) else { break (word, address) };
             if next & beyond != 0 {
                 return Err(Fault::AddrSize(place));
             }
             if self.kept.keeps_tables() {
-                self.keep_stage2_table(space, granule, descent.level(), ipa, next);
+                self.keep_stage2_table(space, granule, descent.level, ipa, next);
             }
             descent.down(next);
         };
-        let output = match descent.leaf(word, granule, self.features.oas_bits, high) {
-            Some(output) if output & beyond != 0 => return Err(Fault::AddrSize(place)),
-            Some(output) => output,
-            None => return Err(Fault::Translation(place)),
+        let level = descent.level;
+        let output = match Descriptor::parse(word, granule, level, self.features.oas_bits) {
+            Descriptor::Leaf(output) if output & beyond != 0 => return Err(Fault::AddrSize(place)),
+            Descriptor::Leaf(output) => output,
+            _ => return Err(Fault::Translation(place)),
         };
 
         let (rights, mut clean) = permission::stage2(word, s2, self.features.xnx);
@@ -116,7 +133,6 @@ impl<H: Memory + Trace + ?Sized, K: Keep> Walk<'_, H, K> {
             clean &= !dirtied;
         }
 
-        let level = descent.level();
         let mut log2_size = descent.shift();
         if field::CONTIGUOUS.get(word) != 0 {
             let neighbours = granule.contiguous_shift(level);
@@ -127,6 +143,9 @@ impl<H: Memory + Trace + ?Sized, K: Keep> Walk<'_, H, K> {
         let second = Second::new(output, Leaf { granule, level, log2_size: log2_size as u8 }, rights, clean, word);
         if class != Class::In {
             self.kept.keep_second(space, ipa, &second, self.host);
+        }
+        if !self.host.watches() {
+            self.kept.learn_second(s2, space, ipa, word, address, &second, self.features);
         }
         Ok(Some(second))
     }

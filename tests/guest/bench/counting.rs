@@ -1,6 +1,6 @@
 //! Instructions of an operation, as callgrind counts them.
 //!
-//! Callgrind counts what happens between entry to and exit from [`counted`], and nothing else: tables are built and queue
+//! Callgrind counts what happens between entry to and exit from one function, and nothing else: tables are built and queue
 //! memory is written outside.
 
 use core::hint::black_box;

@@ -1,7 +1,7 @@
 //! What operations cost in instructions, as a file: a line for each, name and figure.
 
+use core::fmt::Write as _;
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
 use std::path::Path;
 
 /// Instructions by name of operation.

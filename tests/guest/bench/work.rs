@@ -37,6 +37,8 @@ pub const STORM: u64 = 262_144;
 pub const IOVA: u64 = 0x40_0000_0000;
 /// Where translations live that no command of [`IOVA`]'s names.
 const ELSEWHERE: u64 = 0x7000_0000_0000;
+/// Where half of them live, if what commands name is to lie amid them.
+const BELOW: u64 = 0x10_0000_0000;
 
 /// A hit, and how the addresses come.
 #[derive(Clone, Copy, Debug)]
@@ -98,13 +100,15 @@ pub enum Work {
     Zipf(Shape),
     /// A command that changes nothing, [`BATCH`] to a register write.
     Command(Target),
+    /// The same, where translations live below and above what it names.
+    Amid(Target),
     /// NH_VA of pages that are live, [`LINUX_BATCH`] to a register write.
     Present,
-    /// A command among [`OTHERS`] of CMD_SYNC.
+    /// A command amid 63 of CMD_SYNC.
     Destroy(Destroyer),
     /// A command alone, register write and all.
     Alone(Destroyer),
-    /// The [`OTHERS`] alone.
+    /// The 63 alone.
     Others(Destroyer),
     /// 1 GiB page by page, [`LINUX_BATCH`] to a register write.
     Storm,
@@ -116,7 +120,7 @@ pub enum Work {
     Registers,
     /// Hits of an IOTLB that is full with so many pages.
     FullHits(u32),
-    /// A range of 2^n pages beside an IOTLB that is full with so many.
+    /// A range of 2^n pages amid so many live translations, for which the IOTLB has just room.
     FullRange(u32, u64),
 }
 
@@ -132,6 +136,7 @@ pub fn prepare<S: Subject>(work: Work) -> Box<dyn Segment> {
         Work::Uniform(shape) => replay::<S>(1024, trace::uniform(1024, STREAM, 2), shape),
         Work::Zipf(shape) => replay::<S>(4096, trace::zipf(4096, STREAM, 3), shape),
         Work::Command(target) => commands::<S>(live_world::<S>(Shape::of(1024), LIVE), target, BATCH),
+        Work::Amid(target) => commands::<S>(world_around::<S>(Shape::of(1024), LIVE), target, BATCH),
         Work::Present => present::<S>(),
         Work::Destroy(destroyer) => destroy::<S>(destroyer, &[sync(); OTHERS], true),
         Work::Alone(destroyer) => destroy::<S>(destroyer, &[], true),
@@ -142,7 +147,7 @@ pub fn prepare<S: Subject>(work: Work) -> Box<dyn Segment> {
         Work::Registers => registers::<S>(),
         Work::FullHits(entries) => hits::<S>(entries.into(), Shape::of(entries), Order::Random),
         Work::FullRange(entries, log2_pages) => {
-            let world = live_world::<S>(Shape::of(entries), entries.into());
+            let world = world_around::<S>(Shape::of(entries), entries.into());
             commands::<S>(world, Target::Range(log2_pages), FULL_BATCH)
         }
     }
@@ -153,6 +158,16 @@ fn live_world<S: Subject>(shape: Shape, count: u64) -> World<S> {
     let mut world = World::<S>::new(shape);
     world.map_pages(ELSEWHERE, count);
     world.touch(ELSEWHERE, count);
+    world
+}
+
+/// A world with `count` live translations, half of them below [`IOVA`] and half above.
+fn world_around<S: Subject>(shape: Shape, count: u64) -> World<S> {
+    let mut world = World::<S>::new(shape);
+    for (va, part) in [(BELOW, count / 2), (ELSEWHERE + ((count / 2) << 12), count / 2)] {
+        world.map_pages(va, part);
+        world.touch(va, part);
+    }
     world
 }
 
@@ -286,9 +301,9 @@ const fn aligned_range(asid: u16, va: u64, log2_pages: u64) -> Command {
 fn commands<S: Subject>(world: World<S>, target: Target, batch: usize) -> Box<dyn Segment> {
     let command = |n: u64| match target {
         Target::Absent => page(IOVA + (n << 12)),
-        Target::Range(log2_pages) => aligned_range(ASID, IOVA + (n % 64 << 31), log2_pages),
-        Target::Odd => range(ASID, IOVA + (n % 64 << 31) + 0x3000, 31, 13),
-        Target::Nobody(log2_pages) => aligned_range(ASID + 1, IOVA + (n % 64 << 31), log2_pages),
+        Target::Range(log2_pages) => aligned_range(ASID, IOVA + ((n % 64) << 31), log2_pages),
+        Target::Odd => range(ASID, IOVA + ((n % 64) << 31) + 0x3000, 31, 13),
+        Target::Nobody(log2_pages) => aligned_range(ASID + 1, IOVA + ((n % 64) << 31), log2_pages),
         Target::Sync => sync(),
         Target::OtherAsid => tlbi_nh_asid(0, 100 + (n % 64) as u16),
     };
@@ -296,7 +311,7 @@ fn commands<S: Subject>(world: World<S>, target: Target, batch: usize) -> Box<dy
 }
 
 fn present<S: Subject>() -> Box<dyn Segment> {
-    let batch = (0..LINUX_BATCH as u64).map(|n| page(ELSEWHERE + (n * 4 << 12))).collect();
+    let batch = (0..LINUX_BATCH as u64).map(|n| page(ELSEWHERE + ((n * 4) << 12))).collect();
     consumption(live_world::<S>(Shape::of(1024), LIVE), batch, |world| world.touch(ELSEWHERE, LIVE))
 }
 

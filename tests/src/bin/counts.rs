@@ -82,6 +82,10 @@ fn report(arguments: &Arguments) -> Result<bool, String> {
             committed.names().filter(|name| operations.iter().all(|operation| operation.name != *name));
         complaints.extend(unknown.map(|name| format!("{name}: committed, but there is no such operation")));
     }
+    let cheaper = cheaper(&operations, &counted, &committed);
+    if !cheaper.is_empty() && !arguments.update {
+        println!("cheaper than committed, which --update takes over: {}", cheaper.join(", "));
+    }
     let above = [above_limits(&operations, &counted), growth(&counted)].concat();
     if LIMITS_BIND {
         complaints.extend(above);
@@ -238,6 +242,13 @@ fn grown(operations: &[&Operation], counted: &Counts, committed: &Counts) -> Vec
     operations.iter().filter_map(complaint).collect()
 }
 
+/// Operations that cost so much less than is committed that they could grow again unseen.
+fn cheaper(operations: &[&Operation], counted: &Counts, committed: &Counts) -> Vec<String> {
+    let is_cheaper = |name: &str| Some(counted.get(name)? * TOLERANCE < committed.get(name)?);
+    let names = operations.iter().map(|operation| operation.name);
+    names.filter(|name| is_cheaper(name) == Some(true)).map(str::to_owned).collect()
+}
+
 fn above_limits(operations: &[&Operation], counted: &Counts) -> Vec<String> {
     let complaint = |operation: &&Operation| {
         let (ours, limit) = (counted.get(operation.name)?, f64::from(operation.limit?));
@@ -270,4 +281,72 @@ fn growth(counted: &Counts) -> Vec<String> {
         }
     }
     above
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn counts(rows: &[(&str, f64)]) -> Counts {
+        let mut counts = Counts::default();
+        rows.iter().for_each(|(name, figure)| counts.set(name, *figure));
+        counts
+    }
+
+    #[test]
+    fn five_percent_more_are_too_many() {
+        let operations = named("e_").unwrap();
+        let committed = counts(&[("e_sync", 100.0), ("e_percmd_va", 100.0), ("e_range_1gib", 100.0)]);
+        let counted = counts(&[
+            ("e_sync", 105.0),
+            ("e_percmd_va", 105.1),
+            ("e_range_1gib", 95.0),
+            ("e_storm_262144", 1.0),
+        ]);
+        assert_eq!(
+            grown(&operations, &counted, &committed),
+            ["e_percmd_va: 105.1 instructions, 5.1 % above 100.0", "e_storm_262144: nothing is committed"]
+        );
+        assert_eq!(cheaper(&operations, &counted, &committed), ["e_range_1gib"]);
+    }
+
+    #[test]
+    fn a_row_above_its_limit_is_named() {
+        let operations = named("e_").unwrap();
+        let counted = counts(&[("e_sync", 60.0), ("e_percmd_va", 150.1)]);
+        assert_eq!(above_limits(&operations, &counted), ["e_percmd_va: 150.1 instructions, at most 150"]);
+    }
+
+    #[test]
+    fn growth_is_seen() {
+        let family = |name: &'static str, figures: [f64; 5]| {
+            SIZES.into_iter().zip(figures).map(move |(size, figure)| (format!("{name}_{size}"), figure))
+        };
+        let all = |hit, narrow, wide| {
+            let mut counts = Counts::default();
+            for (name, figure) in
+                family("s_hit", hit).chain(family("s_range16", narrow)).chain(family("s_wide", wide))
+            {
+                counts.set(&name, figure);
+            }
+            growth(&counts)
+        };
+        let (flat, linear) = ([100.0; 5], [100.0, 400.0, 1600.0, 6400.0, 25_600.0]);
+        assert!(
+            all([100.0, 90.0, 120.0, 130.0, 135.0], [100.0, 110.0, 100.0, 105.0, 100.0], linear).is_empty()
+        );
+        assert_eq!(
+            all([100.0, 100.0, 100.0, 100.0, 151.0], flat, flat),
+            ["s_hit: grows by 1.51, at most 1.5"]
+        );
+        assert_eq!(
+            all(flat, [100.0, 100.0, 112.0, 100.0, 100.0], flat),
+            ["s_range16: grows by 1.12, at most 1.1"]
+        );
+        assert_eq!(
+            all(flat, flat, [100.0, 400.0, 1601.0, 1601.0, 1601.0]),
+            ["s_wide: 4.00 times as much for 4 times the entries"]
+        );
+        assert!(growth(&Counts::default()).is_empty());
+    }
 }

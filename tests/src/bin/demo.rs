@@ -8,6 +8,7 @@ use std::time::Instant;
 
 use comfy_table::{Cell, CellAlignment, Table, presets::UTF8_FULL_CONDENSED};
 use smmuv3::Settings;
+use smmuv3_tests::figures::grouped;
 use smmuv3_tests::replay::{Plan, Verdict, replay};
 use smmuv3_tests::transcript::Reader;
 use smmuv3_tests::unmap::{Cost, LIVE, Mapping, unmap};
@@ -90,17 +91,4 @@ fn row(mapping: Mapping, ril: bool, cost: &Cost) -> Vec<Cell> {
     cells.extend(counts.map(|count| Cell::new(grouped(count))));
     cells.push(Cell::new(format!("{:.1} µs", cost.time.as_secs_f64() * 1e6)));
     cells
-}
-
-/// A count with its thousands apart.
-fn grouped(count: u64) -> String {
-    let digits = count.to_string();
-    let mut text = String::new();
-    for (place, digit) in digits.char_indices() {
-        if place != 0 && (digits.len() - place).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
 }

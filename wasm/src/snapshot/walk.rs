@@ -2,7 +2,7 @@
 
 use super::{Bits, fields, rows};
 use crate::text::{bytes, hex};
-use crate::world::{World, place};
+use crate::world::World;
 use serde::Serialize;
 use smmuv3::format::descriptor::Descriptor;
 use smmuv3::format::{cd, ste};
@@ -17,6 +17,8 @@ pub(crate) struct Walk {
     steps: Vec<WalkStep>,
     result: String,
     ok: bool,
+    /// The device's own way, where it remembers part of it.
+    own: Vec<String>,
     cached: String,
     reads: u32,
     stale: bool,
@@ -53,8 +55,9 @@ impl Trace for Steps {
 
 pub(crate) fn walk(world: &World, stream: u32, address: u64) -> Walk {
     let (mut cold, mut warm) = (Steps::default(), Steps::default());
-    let truth = world.rehearse(stream, address, true, &mut cold);
-    let answer = world.rehearse(stream, address, false, &mut warm);
+    let transaction = world.transaction(stream, address);
+    let truth = world.rehearse(&transaction, true, &mut cold);
+    let answer = world.rehearse(&transaction, false, &mut warm);
     let hit = warm.0.iter().find_map(|step| if let Step::Hit(entry) = step { Some(*entry) } else { None });
     let table =
         warm.0.iter().find_map(|step| if let Step::TableHit(entry) = step { Some(*entry) } else { None });
@@ -87,12 +90,13 @@ pub(crate) fn walk(world: &World, stream: u32, address: u64) -> Walk {
     });
     let mut steps = Vec::new();
     for step in &cold.0 {
-        let read = |step: &Step| warm.0.contains(step);
+        let read =
+            |step: &Step| warm.0.iter().any(|other| place(other).is_some_and(|at| Some(at) == place(step)));
         match step {
             Step::Ste { address, words, .. } => steps.push(WalkStep {
                 kind: "ste",
                 title: "STE".to_owned(),
-                text: format!("Config {:#05b}", ste::field::CONFIG.of(words)),
+                text: format!("stream table entry, Config {:#05b}", ste::field::CONFIG.of(words)),
                 address: hex(address.0),
                 word: hex(words.first().copied().unwrap_or(0)),
                 remembered: !read(step),
@@ -102,7 +106,7 @@ pub(crate) fn walk(world: &World, stream: u32, address: u64) -> Walk {
             Step::Cd { address, words, .. } => steps.push(WalkStep {
                 kind: "cd",
                 title: "CD".to_owned(),
-                text: format!("ASID {}", cd::field::ASID.of(words)),
+                text: format!("context descriptor, ASID {}", cd::field::ASID.of(words)),
                 address: hex(address.0),
                 word: hex(words.first().copied().unwrap_or(0)),
                 remembered: !read(step),
@@ -128,33 +132,48 @@ pub(crate) fn walk(world: &World, stream: u32, address: u64) -> Walk {
             _ => {}
         }
     }
+    let mut own = Vec::new();
+    if let Some(entry) = hit {
+        own.push(format!("IOTLB: {} → {}", hex(entry.input), hex(entry.output.0)));
+    } else if let Some(table) = table {
+        own.push(format!("walk cache: the table below L{}, at {}", table.level.number(), hex(table.next)));
+        for step in &warm.0 {
+            if let Step::Descriptor { stage: Stage::S1, level, address, word } = step {
+                let text = descriptor(*word, granule, *level);
+                own.push(format!("L{} read at {}: {text}", level.number(), hex(address.0)));
+            }
+        }
+    }
     let cached = match (hit, table) {
-        (Some(entry), _) => format!(
-            "the IOTLB answers: {} → {}, {}",
-            hex(entry.input),
-            hex(entry.output.0),
-            bytes(1 << entry.log2_size)
-        ),
-        (None, Some(table)) => format!(
-            "the walk cache skips to the table below level {}: {read_warm} reads are left",
-            table.level.number()
-        ),
-        (None, None) => format!("nothing is remembered: {read_warm} descriptor reads"),
+        (Some(entry), _) => format!("the IOTLB answers, an entry of {}", bytes(1 << entry.log2_size)),
+        (None, Some(_)) => format!("the walk cache shortens the way, descriptor reads: {read_warm}"),
+        (None, None) => format!("nothing is remembered, descriptor reads: {read_warm}"),
     };
     Walk {
         address: hex(address),
         stream,
         split,
         steps,
-        result: place(&truth),
+        result: truth.words(),
         ok: truth.is_ok(),
         stale: answer != truth,
+        own,
         cached: if answer == truth {
             cached
         } else {
-            format!("{cached}; STALE: the device would get {}", place(&answer))
+            format!("{cached}; STALE: the device would get {}", answer.words())
         },
         reads: read_warm,
+    }
+}
+
+/// Where a step reads memory.
+const fn place(step: &Step) -> Option<u64> {
+    match step {
+        Step::Ste { address, .. } | Step::Cd { address, .. } | Step::Descriptor { address, .. } => {
+            Some(address.0)
+        }
+        _ => None,
     }
 }
 

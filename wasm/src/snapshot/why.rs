@@ -3,7 +3,7 @@
 use crate::command;
 use crate::frame::{Question, name, stale, staleness, truth};
 use crate::text::{bytes, hex};
-use crate::world::{World, place};
+use crate::world::World;
 use serde::Serialize;
 use smmuv3::arch::entry::Entry;
 use smmuv3::arch::id::StreamWorld;
@@ -47,7 +47,7 @@ pub(crate) fn why(world: &World, slot: u32, question: Option<&Question>) -> Opti
                 "a DMA to {} lands at {}, the tables say {}",
                 hex(entry.input),
                 hex(entry.output.0),
-                place(&answer)
+                answer.words()
             )
         }
         Some(_) => "the tables say the same".to_owned(),
@@ -151,7 +151,8 @@ fn facts(world: &World, entry: &Entry) -> Vec<[String; 2]> {
         }
     }
     if let Some(origin) = world.watch.origin(entry) {
-        facts.push(fact("filled", format!("step {}, by stream {}", origin.when, origin.stream)));
+        facts
+            .push(fact("filled", format!("step {}, by stream {}", origin.when, origin.transaction.stream.0)));
     }
     facts
 }

@@ -2,7 +2,7 @@
 
 import { signal } from '@preact/signals';
 import { useEffect, useRef } from 'preact/hooks';
-import { BAND, drawBand, LANES, laneOf, toAddress, toX } from '../draw.ts';
+import { BAND, drawBand, LANES, laneOf, scale, toAddress, toX, widthOf } from '../draw.ts';
 import { FLAG } from '../model.ts';
 import { isTlbi, type Store } from '../store.ts';
 import { pan, zoom } from '../view.ts';
@@ -26,14 +26,14 @@ export function Band({ store }: { readonly store: Store }) {
     if (element === null) return undefined;
     const wheel = (event: WheelEvent) => {
       event.preventDefault();
-      const about = toAddress(event.offsetX, window.value, element.clientWidth);
+      const about = toAddress(event.offsetX / scale(), window.value, widthOf(element));
       window.value = event.shiftKey ? pan(window.value, Math.sign(event.deltaY) * 0.1) : zoom(window.value, about, event.deltaY > 0 ? 1.25 : 0.8);
     };
     element.addEventListener('wheel', wheel, { passive: false });
     return () => element.removeEventListener('wheel', wheel);
   }, []);
 
-  const width = () => canvas.current?.clientWidth ?? 1;
+  const width = () => (canvas.current === null ? 1 : widthOf(canvas.current));
   const gripAt = (x: number): Grip => {
     if (span === null) return 'space';
     const [left, right] = [toX(span.first, window.value, width()), toX(span.last + 1, window.value, width())];
@@ -43,7 +43,7 @@ export function Band({ store }: { readonly store: Store }) {
   };
 
   const drag = (event: PointerEvent) => {
-    const x = event.offsetX;
+    const x = event.offsetX / scale();
     const held = grip.current;
     if (held === null) {
       const kind = gripAt(x);
@@ -53,7 +53,7 @@ export function Band({ store }: { readonly store: Store }) {
     }
     const by = ((x - held.at) / (width() - BAND.left)) * (to - from);
     if (held.kind === 'space') {
-      window.value = pan(window.value, -(event.movementX / (width() - BAND.left)));
+      window.value = pan(window.value, -(event.movementX / scale() / (width() - BAND.left)));
       return;
     }
     if (held.kind === 'middle') store.composer.value = withFields(store, { address: hex(round(Math.max(0, held.first + by), store)) });
@@ -87,13 +87,15 @@ export function Band({ store }: { readonly store: Store }) {
         onPointerMove={drag}
         onPointerDown={(event) => {
           event.currentTarget.setPointerCapture(event.pointerId);
-          const kind = event.offsetY < 30 ? 'space' : gripAt(event.offsetX);
-          grip.current = { kind, at: event.offsetX, first: span?.first ?? 0, last: span?.last ?? 0 };
+          const x = event.offsetX / scale();
+          const kind = event.offsetY / scale() < 30 ? 'space' : gripAt(x);
+          grip.current = { kind, at: x, first: span?.first ?? 0, last: span?.last ?? 0 };
         }}
         onPointerUp={(event) => {
           const held = grip.current;
           grip.current = null;
-          if (held !== null && Math.abs(event.offsetX - held.at) < 3) store.select(entryAt(store, toAddress(event.offsetX, window.value, width()), event.offsetY));
+          const x = event.offsetX / scale();
+          if (held !== null && Math.abs(x - held.at) < 3) store.select(entryAt(store, toAddress(x, window.value, width()), event.offsetY / scale()));
         }}
         onPointerLeave={() => { under.value = ''; }}
         onKeyDown={keys}

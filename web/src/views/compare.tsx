@@ -1,11 +1,14 @@
 // Two devices, one workload, one clock.
 
 import { useEffect, useMemo, useState } from 'preact/hooks';
-import { drawGrid } from '../draw.ts';
+import { drawBand, drawGrid } from '../draw.ts';
 import type { Model } from '../model.ts';
+import { SCENARIOS } from '../scenarios.ts';
 import { type Store, USUAL_KNOBS } from '../store.ts';
 import { grouped } from '../words.ts';
 import { Canvas } from './canvas.tsx';
+import { Entries } from './grid.tsx';
+import { Fold } from './panel.tsx';
 
 /** Commands that the slower device still has to consume, for its bar. */
 const STORM = 262_144;
@@ -18,13 +21,16 @@ interface Racer {
   readonly total: number;
 }
 
+/** What both devices are about: 1 GiB, with some room. */
+const WINDOW = { from: 0x3f_fc00_0000, to: 0x40_4400_0000 } as const;
+
 export function Compare({ store }: { readonly store: Store }) {
   const [going, setGoing] = useState(false);
   const [pace, setPace] = useState(1024);
   const [round, setRound] = useState(0);
   const [, redraw] = useState(0);
   const racers = useMemo((): readonly Racer[] => {
-    const of = (id: string) => store.catalog.scenarios.find((each) => each.id === id);
+    const of = (id: string) => SCENARIOS.find((each) => each.id === id);
     const create = (id: string, name: string, about: string, total: number): Racer => {
       const model = store.catalog.create(USUAL_KNOBS);
       const found = of(id);
@@ -82,12 +88,15 @@ function tlbis(model: Model): number {
 
 function Lane({ racer, sent }: { readonly racer: Racer; readonly sent: number }) {
   const { model, total, name, about } = racer;
-  const { counters, live, sets, ways } = model.panels();
+  const { counters, live, sets, ways, last } = model.panels();
+  const { span } = last === null ? { span: null } : model.compose(last.script);
+  const reached = last === null || span === null ? 'not begun' : span.text;
   const { over, now } = model.counts();
   return (
     <section class="panel" aria-label={name}>
       <header><h2>{name}</h2><p class="hint">{about}</p></header>
       <progress max={total} value={Math.min(sent, total)} aria-label={`${name}: commands consumed`} />
+      <Canvas class="lane" label={`Addresses of the buffer; the last command named: ${reached}`} draw={(canvas, theme) => drawBand(canvas, theme, model.columns(), model.mapped(8), WINDOW, span, -1)} />
       <dl class="counters">
         <div><dt>commands</dt><dd class="huge">{grouped(sent)}</dd></div>
         <div><dt>queue traffic</dt><dd>{grouped(sent * 16)} bytes</dd></div>
@@ -97,6 +106,7 @@ function Lane({ racer, sent }: { readonly racer: Racer; readonly sent: number })
         <div><dt>clock</dt><dd>{grouped(now)}{over ? ', done' : ''}</dd></div>
       </dl>
       <Canvas class="grid" label={`IOTLB: ${live} live entries of ${sets * ways}`} draw={(canvas, theme) => { drawGrid(canvas, theme, model.columns(), sets, ways, -1); }} />
+      <Fold>{() => <><p class="under">The last command named: {reached}.</p><Entries columns={model.columns()} ways={ways} /></>}</Fold>
     </section>
   );
 }

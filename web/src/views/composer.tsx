@@ -5,6 +5,23 @@ import { bits, grouped } from '../words.ts';
 import { Panel } from './panel.tsx';
 
 const TG = ['0: no range', '1: 4 KiB', '2: 16 KiB', '3: 64 KiB'] as const;
+/** What a field means to somebody who sees it for the first time. */
+const HELP: Readonly<Record<string, string>> = {
+  VMID: 'the guest (virtual machine) whose entries are meant; 0 where there is none',
+  ASID: 'the address space (process) whose entries are meant; global entries belong to all',
+  Address: 'where the range begins; the address of the page, where there is no range',
+  IPA: 'an intermediate address: what stage 1 puts out and stage 2 takes in',
+  TG: 'the size of the pages in which the range is counted; 0: no range, one page',
+  NUM: 'the range has (NUM + 1) · 2^SCALE pages',
+  SCALE: 'the range has (NUM + 1) · 2^SCALE pages',
+  TTL: 'a promise: all leaves in the range are at this level. 3: 4 KiB pages, 2: 2 MiB blocks, 1: 1 GiB. 0 promises nothing',
+  Leaf: 'a promise: only leaves have changed, remembered tables are still right. Unset, tables are dropped too',
+  StreamID: 'the device whose configuration is meant',
+  SubstreamID: 'which of the stream’s contexts is meant',
+  Range: '2^(Range + 1) StreamIDs; 31: all',
+  CS: 'how the end of CMD_SYNC is told: 0 not at all, 1 by interrupt, 2 by WFE event',
+  Size: '2^Size pages of 4 KiB',
+};
 const TTL = ['0: any level', '1', '2', '3'] as const;
 
 export function Compose({ store }: { readonly store: Store }) {
@@ -42,6 +59,7 @@ export function Compose({ store }: { readonly store: Store }) {
             </label>
           ))}
         </div>
+        <p class="help" id="help">{hot.value !== null && HELP[hot.value] !== undefined ? <><b>{hot.value}</b> {HELP[hot.value]}</> : 'Point at a field to read what it means.'}</p>
         {ok && answer.span !== null ? <p class="mono range">{answer.span.formula} → {answer.span.text}</p> : <p class="mono range">{ok && answer.tlbi ? 'every address' : ' '}</p>}
         <output class={`verdict ${ok && answer.legal ? '' : 'bad'}`} aria-live="polite" id="preview">
           {ok ? answer.sentence : answer.error}{ok && answer.tables > 0 ? `, ${answer.tables} of the walk cache's tables` : ''}

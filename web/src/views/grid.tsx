@@ -1,12 +1,17 @@
 // The IOTLB, slot by slot.
 
 import { useRef } from 'preact/hooks';
-import { drawGrid, type Layout, slotAt } from '../draw.ts';
-import { FLAG, REASONS, STALE, VERDICT } from '../model.ts';
+import { drawGrid, type Layout, scale, slotAt } from '../draw.ts';
+import { type Columns, FLAG, REASONS, STALE, VERDICT } from '../model.ts';
 import { isTlbi, type Store } from '../store.ts';
 import { bytes, count, hex } from '../words.ts';
 import { Canvas } from './canvas.tsx';
 import { Fold, Panel } from './panel.tsx';
+
+const LEGEND = [
+  ['page', 'pages'], ['block', '≥ 2 MiB'], ['giant', '≥ 1 GiB'], ['stage2', 'stage 2 (IPA)'], ['stale', 'stale: the tables say something else'],
+  ['needed', 'would go'], ['excess', 'would go in excess'], ['missed', 'stale, and would stay'], ['gone', 'just gone'],
+] as const;
 
 export function Grid({ store }: { readonly store: Store }) {
   const place = useRef<Layout | undefined>(undefined);
@@ -32,7 +37,7 @@ export function Grid({ store }: { readonly store: Store }) {
         label={`IOTLB, ${sets} sets of ${ways} ways: ${count(live, 'live entry', 'live entries')}, ${stale} stale. Arrow keys choose a slot.`}
         draw={(element, theme) => { place.current = drawGrid(element, theme, columns.value, sets, ways, slot.value); }}
         onPointerDown={(event) => {
-          if (place.current !== undefined) store.select(slotAt(place.current, event.offsetX, event.offsetY));
+          if (place.current !== undefined) store.select(slotAt(place.current, event.offsetX / scale(), event.offsetY / scale()));
         }}
         onKeyDown={(event) => {
           const by = new Map([['ArrowLeft', -ways], ['ArrowRight', ways], ['ArrowUp', -1], ['ArrowDown', 1]]).get(event.key);
@@ -41,13 +46,10 @@ export function Grid({ store }: { readonly store: Store }) {
           move(by);
         }}
       />
-      <p class="legend" aria-hidden="true">
-        <i class="swatch page" />pages <i class="swatch block" />≥ 2 MiB <i class="swatch giant" />≥ 1 GiB <i class="swatch stage2" />IPA
-        <i class="swatch needed" />would go <i class="swatch excess" />in excess <i class="swatch missed" />stale, would stay <i class="swatch stale" />stale <i class="swatch gone" />just gone · pale = unused
-      </p>
+      <p class="legend" aria-hidden="true">{LEGEND.map(([kind, name]) => <span key={kind}><i class={`swatch ${kind}`} />{name}</span>)}<span>pale = unused for long</span></p>
       <output class="said" aria-live="polite">{slot.value < 0 ? 'Choose a slot to see why its entry stays or goes.' : said(store, slot.value)}</output>
       <Fold>{() => (
-        <Table store={store} />
+        <Entries columns={columns.value} ways={ways} id="iotlb-table" />
       )}</Fold>
     </Panel>
   );
@@ -62,9 +64,9 @@ function said(store: Store, at: number): string {
   return `${where}: ${hex(start[at] ?? 0)} → ${hex(output[at] ?? 0)}, ${bytes(2 ** (log2[at] ?? 12))}, ASID ${asid[at] ?? 0}, VMID ${vmid[at] ?? 0}${(flag & FLAG.global) === 0 ? '' : ', global'}`;
 }
 
-function Table({ store }: { readonly store: Store }) {
-  const { slots, start, output, log2, asid, vmid, flags, age, stale, verdict, reason } = store.columns.value;
-  const { ways } = store.panels.value;
+/** The live entries as a table. */
+export function Entries({ columns, ways, id }: { readonly columns: Columns; readonly ways: number; readonly id?: string }) {
+  const { slots, start, output, log2, asid, vmid, flags, age, stale, verdict, reason } = columns;
   const rows = [];
   for (let at = 0; at < slots; at++) {
     const flag = flags[at] ?? 0;
@@ -81,7 +83,7 @@ function Table({ store }: { readonly store: Store }) {
   }
   return (
     <div class="scroll" tabIndex={0} role="region" aria-label="Live entries">
-      <table id="iotlb-table">
+      <table id={id}>
         <thead><tr>{['Set', 'Way', 'Input', 'Size', 'Output', 'ASID', 'VMID', 'Age', 'Tables say', 'Composed command'].map((name) => <th scope="col" key={name}>{name}</th>)}</tr></thead>
         <tbody>{rows}</tbody>
       </table>

@@ -167,6 +167,14 @@ export function Counts({ store }: { readonly store: Store }) {
     <Panel id="counters" title="Counters" shortcut="U" hint="since the scenario began">
       <dl class="counters">{COUNTED.map(([key, name]) => <div key={key}><dt>{name}</dt><dd class={key === 'stale' && counters.stale > 0 ? 'bad' : ''}>{grouped(counters[key])}</dd></div>)}</dl>
       <Canvas label={`Plots over time of ${series.map(({ name }) => name).join(', ')}; their last values are listed above`} draw={(canvas, theme) => drawPlots(canvas, theme, series, at, now)} class="plots" />
+      <Fold title="The plots as a table">{() => (
+        <div class="scroll" tabIndex={0} role="region" aria-label="Counters over time">
+          <table>
+            <thead><tr><th scope="col">Step</th>{series.map(({ name }) => <th scope="col" key={name}>{name}</th>)}</tr></thead>
+            <tbody>{at.map((moment, n) => <tr key={moment}><td>{grouped(moment)}</td>{series.map(({ name, values }) => <td key={name}>{name === 'hit rate' ? `${((values[n] ?? 0) * 100).toFixed(0)} %` : grouped(values[n] ?? 0)}</td>)}</tr>)}</tbody>
+          </table>
+        </div>
+      )}</Fold>
     </Panel>
   );
 }

@@ -2,8 +2,11 @@
 
 import { type Signal, signal } from '@preact/signals';
 import { useEffect, useRef, useState } from 'preact/hooks';
+import { SCENARIOS } from '../scenarios.ts';
 import { sentence, type Store } from '../store.ts';
 import { forgetColours } from './canvas.tsx';
+import { goTo, PLACES } from './places.ts';
+import { Text } from './text.tsx';
 import { back, forward, last, toggle } from './transport.tsx';
 
 export const palette = signal(false);
@@ -63,16 +66,16 @@ function pick(store: Store): void {
 
 export function Top({ store }: { readonly store: Store }) {
   const { mode, scenario, fixed } = store;
-  const groups = [...new Set(store.catalog.scenarios.map(({ group }) => group))];
+  const groups = [...new Set(SCENARIOS.map(({ group }) => group))];
   return (
     <header class="top">
       <h1>SMMUv3.2 <span>· TLB invalidation</span></h1>
       <div class="modes" role="group" aria-label="Mode">
-        {MODES.map(([each, name]) => <button key={each} type="button" aria-pressed={mode.value === each} onClick={() => { mode.value = each; }}>{name}</button>)}
+        {MODES.map(([each, name]) => <button key={each} type="button" aria-pressed={mode.value === each} onClick={() => store.enter(each)}>{name}</button>)}
       </div>
       {mode.value === 'lab' ? (
         <label class="scenario">Scenario <select id="scenario" value={scenario.value.id} onChange={(event) => choose(store, event.currentTarget.value, false)}>
-          {groups.map((group) => <optgroup key={group} label={group}>{store.catalog.scenarios.filter((each) => each.group === group).map(({ id, title }) => <option key={id} value={id}>{title}</option>)}</optgroup>)}
+          {groups.map((group) => <optgroup key={group} label={group}>{SCENARIOS.filter((each) => each.group === group).map(({ id, title }) => <option key={id} value={id}>{title}</option>)}</optgroup>)}
         </select></label>
       ) : null}
       {mode.value === 'lab' && scenario.value.fix !== null ? <button type="button" id="fix" aria-pressed={fixed.value} onClick={() => choose(store, scenario.value.id, !fixed.value)}>{fixed.value ? 'Show the mistake' : 'Show the fix'}</button> : null}
@@ -89,7 +92,7 @@ export function Top({ store }: { readonly store: Store }) {
 }
 
 export function choose(store: Store, id: string, right: boolean): void {
-  const found = store.catalog.scenarios.find((each) => each.id === id);
+  const found = SCENARIOS.find((each) => each.id === id);
   if (found !== undefined) store.begin(found, right, '');
 }
 
@@ -113,7 +116,7 @@ export function Story({ store }: { readonly store: Store }) {
   return (
     <section class="panel story" aria-labelledby="story-title">
       <h2 id="story-title">{scenario.value.title}{fixed.value ? ', done right' : ''}</h2>
-      <p>{scenario.value.about}</p>
+      <p><Text text={scenario.value.about} /></p>
       <ol class="script">{lines.map((text, n) => <li key={n}><code>{text.trim()}</code></li>)}</ol>
       <details class="knobs">
         <summary>Knobs: {words.get('sets')} × {words.get('ways')}, RIL {words.get('ril') === '1' ? 'on' : 'off'}, {words.get('strict') === '1' ? 'Strict' : 'Natural'}</summary>
@@ -128,13 +131,6 @@ export function Story({ store }: { readonly store: Store }) {
     </section>
   );
 }
-
-/** Keys that lead to panels. */
-export const PLACES: readonly (readonly [key: string, id: string, name: string])[] = [
-  ['v', 'band', 'Address space'], ['t', 'iotlb', 'IOTLB'], ['c', 'composer', 'Command composer'], ['y', 'why', 'Why'], ['g', 'walk', 'Page-table walk'],
-  ['r', 'registers', 'Registers'], ['q', 'queue', 'Command queue'], ['e', 'events', 'Event queue'], ['f', 'configuration', 'Configuration'],
-  ['b', 'guest', 'Guest and devices'], ['u', 'counters', 'Counters'], ['l', 'log', 'Log'],
-];
 
 function Dialog({ open, name, children }: { readonly open: Signal<boolean>; readonly name: string; readonly children: preact.ComponentChildren }) {
   const dialog = useRef<HTMLDialogElement>(null);
@@ -169,14 +165,14 @@ function Search({ store }: { readonly store: Store }) {
   const [typed, setTyped] = useState('');
   const [at, setAt] = useState(0);
   const all: readonly (readonly [string, () => void])[] = [
-    ...MODES.map(([mode, name]) => [`Mode: ${name}`, () => { store.mode.value = mode; }] as const),
+    ...MODES.map(([mode, name]) => [`Mode: ${name}`, () => store.enter(mode)] as const),
     ['Run or pause', () => toggle(store)], ['Step', () => forward(store)], ['Step back', () => back(store)], ['To the end', () => last(store)],
     ['Send the composed command', () => store.send(true)], ['Copy link', () => void copyLink(store)], ['Export transcript', () => exportFile(store)], ['Import transcript', () => pick(store)],
     ['Light or dark', () => scheme(store)], ['Keys', () => { sheet.value = true; }],
     ...PLACES.map(([, id, name]) => [`Go to: ${name}`, () => goTo(id)] as const),
-    ...store.catalog.scenarios.flatMap(({ id, title, fix }) => [
-      [`Scenario: ${title}`, () => { store.mode.value = 'lab'; choose(store, id, false); }] as const,
-      ...(fix === null ? [] : [[`Fix: ${title}`, () => { store.mode.value = 'lab'; choose(store, id, true); }] as const]),
+    ...SCENARIOS.flatMap(({ id, title, fix }) => [
+      [`Scenario: ${title}`, () => { store.enter('lab'); choose(store, id, false); }] as const,
+      ...(fix === null ? [] : [[`Fix: ${title}`, () => { store.enter('lab'); choose(store, id, true); }] as const]),
     ]),
     ...KNOBS.flatMap(([key, name, values, names]) => values.map((value, n) => [`Knob: ${name} ${names?.[n] ?? value}`, () => store.setKnob(key, value)] as const)),
   ];
@@ -190,7 +186,7 @@ function Search({ store }: { readonly store: Store }) {
   return (
     <div class="palette">
       <input
-        autofocus role="combobox" aria-expanded="true" aria-controls="found" aria-label="What to do" aria-activedescendant={`found-${at}`} placeholder="type a few letters" value={typed}
+        role="combobox" aria-expanded="true" aria-controls="found" aria-label="What to do" aria-activedescendant={`found-${at}`} placeholder="type a few letters" value={typed}
         onInput={(event) => { setTyped(event.currentTarget.value); setAt(0); }}
         onKeyDown={(event) => {
           if (event.key === 'Enter') run(event.currentTarget.value === typed ? at : 0, event.currentTarget.value);
@@ -203,13 +199,6 @@ function Search({ store }: { readonly store: Store }) {
       <ul id="found" role="listbox" aria-label="Commands">{found.map(([name], n) => <li key={name} id={`found-${n}`} role="option" aria-selected={n === at} onClick={() => run(n, typed)}>{name}</li>)}</ul>
     </div>
   );
-}
-
-export function goTo(id: string): void {
-  const panel = document.getElementById(id);
-  panel?.scrollIntoView({ block: 'nearest' });
-  const inside = panel?.querySelector<HTMLElement>('canvas[tabindex], input, select, button');
-  (inside ?? panel)?.focus();
 }
 
 /** Keys of the whole page; letters only where nobody is typing. */

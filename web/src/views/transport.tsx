@@ -1,10 +1,11 @@
 // Time: run, step, back, scrub.
 
 import { useEffect, useRef } from 'preact/hooks';
-import { drawTimeline, TIME_LEFT } from '../draw.ts';
+import { BAD, drawTimeline, scale, TIME_LANES, TIME_LEFT } from '../draw.ts';
 import type { Store } from '../store.ts';
 import { grouped } from '../words.ts';
 import { Canvas } from './canvas.tsx';
+import { Fold } from './panel.tsx';
 
 const SPEEDS = [1, 4, 16, 256, 4096, 65536] as const;
 /** Marks that the timeline asks for at most. */
@@ -27,6 +28,12 @@ export function toggle(store: Store): void {
 export function last(store: Store): void {
   store.running.value = false;
   store.run(0xffff_ffff);
+}
+
+/** The lanes that a mark is in, in words. */
+function happened(mark: number): string {
+  const lanes: string[] = TIME_LANES.filter(([, bit]) => (mark & bit) !== 0).map(([name]) => name);
+  return [...lanes, ...((mark & BAD) === 0 ? [] : ['something wrong'])].join(', ');
 }
 
 export function Transport({ store }: { readonly store: Store }) {
@@ -59,7 +66,7 @@ export function Transport({ store }: { readonly store: Store }) {
   const marks = store.model.marks(0, end, Math.max(1, Math.min(MARKS, end)));
   const seek = (event: PointerEvent) => {
     if (event.buttons === 0 || !(event.currentTarget instanceof HTMLElement)) return;
-    const share = (event.offsetX - TIME_LEFT) / (event.currentTarget.clientWidth - TIME_LEFT);
+    const share = (event.offsetX - TIME_LEFT * scale()) / (event.currentTarget.clientWidth - TIME_LEFT * scale());
     store.seek(Math.round(Math.min(1, Math.max(0, share)) * end));
   };
   return (
@@ -78,10 +85,18 @@ export function Transport({ store }: { readonly store: Store }) {
       </div>
       {trouble === null ? null : <p class="sentence stale">The script stopped: {trouble}.</p>}
       <Canvas
-        label={`Timeline of ${grouped(end)} steps, now at ${grouped(now)}; lanes for CPU, queue, TLB, DMA and events. The log lists the same.`}
+        label={`Timeline of ${grouped(end)} steps, now at ${grouped(now)}; lanes for CPU, queue, TLB, DMA and events.`}
         draw={(canvas, theme) => drawTimeline(canvas, theme, marks, now, end)}
         class="timeline" onPointerDown={seek} onPointerMove={seek}
       />
+      <Fold>{() => (
+        <div class="scroll" tabIndex={0} role="region" aria-label="Timeline">
+          <table>
+            <thead><tr><th scope="col">Steps up to</th><th scope="col">What happened</th></tr></thead>
+            <tbody>{[...marks].map((mark, n) => <tr key={n}><td>{grouped(Math.floor((n + 1) * end / marks.length))}</td><td>{happened(mark)}</td></tr>)}</tbody>
+          </table>
+        </div>
+      )}</Fold>
     </section>
   );
 }

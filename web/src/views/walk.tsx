@@ -30,16 +30,23 @@ export function Walk({ store }: { readonly store: Store }) {
           <div class="split" role="img" aria-label={`Address split: ${found.split.map((part) => `${part.name} ${part.value}`).join(', ')}`}>
             {found.split.map((part) => <span key={part.name} style={{ flexGrow: part.high - part.low + 1 }}><i>{part.name}</i><b>{part.value}</b><small>{bits(part)}</small></span>)}
           </div>
+          {found.own.length === 0 ? null : <h3>What the tables say</h3>}
           <ol class="walk">
             {found.steps.map((step, n) => (
               <li key={`${n}${step.address}`} class={`${step.kind} ${step.remembered ? 'remembered' : ''}`}>
                 <button type="button" aria-pressed={open === n} onClick={() => setOpen(open === n ? null : n)}>
-                  <b>{step.title}</b> {step.text}{step.remembered ? <small> remembered</small> : null}
+                  <b>{step.title}</b> {step.text}{step.remembered ? <small> {step.kind === 's1' || step.kind === 's2' ? 'skipped' : 'remembered'}</small> : null}
                 </button>
               </li>
             ))}
             <li class={found.ok ? 'end' : 'end bad'}><b>{found.ok ? 'PA' : 'fault'}</b> {found.result}</li>
           </ol>
+          {found.own.length === 0 ? null : (
+            <>
+              <h3>What this SMMU does now</h3>
+              <ol class="walk own">{found.own.map((text, n) => <li key={n}>{text}</li>)}</ol>
+            </>
+          )}
           <p class={found.stale ? 'sentence stale' : 'under'}>{found.cached}</p>
           {chosen === undefined ? null : (
             <div class="descriptor">

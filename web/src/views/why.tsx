@@ -6,6 +6,12 @@ import { Panel } from './panel.tsx';
 const SIGN = { holds: '✓', fails: '✗', unasked: '–' } as const;
 const WORD = { holds: 'holds', fails: 'fails', unasked: 'not asked' } as const;
 
+/** What a predicate asks, for somebody who sees it for the first time. */
+const ASKS: Readonly<Record<string, string>> = {
+  Regime: 'made for the same exception level?', Stage: 'made by that stage?', VMID: 'of that guest?', Global: 'allowed to go if global?', ASID: 'of that address space?',
+  Span: 'do the addresses overlap?', Leaf: 'a leaf or a table?', TG: 'made with pages of that size?', TTL: 'is its leaf at the promised level?',
+};
+
 export function Reasons({ store }: { readonly store: Store }) {
   const found = store.why.value;
   return (
@@ -21,7 +27,7 @@ export function Reasons({ store }: { readonly store: Store }) {
               <tbody>{found.rows.map((row) => (
                 <tr key={row.name} class={`${row.answer} ${row.decides ? 'decides' : ''}`}>
                   <td><span aria-hidden="true">{SIGN[row.answer]}</span><span class="hidden">{WORD[row.answer]}</span></td>
-                  <th scope="row">{row.name}</th><td>{row.asks}</td><td>{row.has}</td>
+                  <th scope="row">{row.name}<small>{ASKS[row.name]}</small></th><td>{row.asks}</td><td>{row.has}</td>
                 </tr>
               ))}</tbody>
             </table>

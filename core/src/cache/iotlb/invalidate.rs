@@ -135,34 +135,35 @@ impl<const N: usize> Iotlb<N> {
     }
 
     /// Drops the entries of spaces that may meet `span`.
-    #[inline(never)]
+    #[inline]
     fn forget_met(&mut self, met: Numbers, span: &Span) -> Effect {
+        if span.first >> 12 == span.last >> 12 && !self.spaces.are_fractured(met) {
+            self.forget_page(met, span.first)
+        } else {
+            self.forget_range(met, span)
+        }
+    }
+
+    /// Drops the entries of spaces that hold one page, where none is smaller than its leaf.
+    #[inline(never)]
+    fn forget_page(&mut self, met: Numbers, address: u64) -> Effect {
         let mut effect = Effect::default();
-        let mut rest = Numbers::NONE;
-        let is_page = span.first >> 12 == span.last >> 12;
         for number in met {
-            let slot = self.spaces.slot(number);
-            if !is_page || slot.fractured != 0 {
-                rest.insert(number);
-                continue;
-            }
-            for size in Numbers(slot.sizes) {
+            for size in Numbers(self.spaces.slot(number).sizes) {
                 effect.scanned += self.ways;
-                if let Some(slot) = self.probe(number, span.first, size as u32) {
+                if let Some(slot) = self.probe(number, address, size as u32) {
                     effect.dropped += 1;
                     self.kill(slot, number, false);
                 }
             }
-        }
-        if !rest.is_empty() {
-            self.forget_range(rest, span, &mut effect);
         }
         effect
     }
 
     /// The same for spans of more than a page, and for entries that are smaller than their leaves.
     #[inline(never)]
-    fn forget_range(&mut self, met: Numbers, span: &Span, effect: &mut Effect) {
+    fn forget_range(&mut self, met: Numbers, span: &Span) -> Effect {
+        let mut effect = Effect::default();
         let mut rest = Numbers::NONE;
         for number in met {
             if self.spaces.slot(number).is_inside(span) {
@@ -177,6 +178,7 @@ impl<const N: usize> Iotlb<N> {
                 effect.dropped += 1;
             });
         }
+        effect
     }
 
     /// Calls `found` with every slot of the spaces `named` whose leaf meets `span`, and says how many slots it looked at.

@@ -1,6 +1,6 @@
 //! What stage 2 alone says about the tables of stage 1: a nested walk asks for it at each of them.
 
-use super::{Iotlb, Packed};
+use super::{Gap, Iotlb, Packed, SpaceRefs};
 #[cfg(feature = "alloc")]
 use super::Entry;
 use crate::arch::addr::{Ipa, align_down};
@@ -47,6 +47,20 @@ impl<const N: usize> Iotlb<N> {
         let entry: Entry = *self.unbounded.as_ref()?.find(space, ipa.0)?;
         trace.step(&Step::Hit(entry));
         Packed::new(&entry).second()
+    }
+
+    /// Keeps an entry in a space of its own that has none for its addresses. Nobody watches, and all entries are in sets.
+    #[inline(never)]
+    pub(crate) fn open(
+        &mut self,
+        spaces: &SpaceRefs,
+        input: u64,
+        log2_size: u32,
+        payload: Packed,
+    ) -> Option<()> {
+        let number = self.spaces.resolve(spaces.own)?;
+        let place = self.place(number, input, log2_size);
+        self.close(&Gap { place, number, log2_size }, input, payload)
     }
 
     /// Keeps what stage 2 makes of the addresses around `ipa`.

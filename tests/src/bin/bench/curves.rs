@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use SeriesLabelPosition::{MiddleRight, UpperLeft};
 use plotters::prelude::*;
 use smmuv3_tests::bench::SIZES;
 use smmuv3_tests::bench::work::{FULL_BATCH, STREAM, Work};
@@ -23,41 +24,45 @@ struct Curve {
 
 /// Measures, and draws.
 pub(crate) fn draw(path: &Path, rounds: u32) -> Result<(), String> {
-    let sizes = SIZES.map(f64::from);
+    let sizes = |work: fn(u32) -> Work| SIZES.map(|entries| (f64::from(entries), work(entries)));
     let mut by_size = Vec::new();
-    by_size.extend(pair("hit", BLUE, &sizes, rounds, |n| (Work::FullHits(SIZES[n]), STREAM)));
-    by_size.extend(pair("16 pages", GREEN, &sizes, rounds, |n| (Work::FullRange(SIZES[n], 4), FULL_BATCH)));
-    by_size.extend(pair("1 GiB", RED, &sizes, rounds, |n| (Work::FullRange(SIZES[n], 18), FULL_BATCH)));
-    let pages = LENGTHS.map(|log2| (1u64 << log2) as f64);
-    let range = |n: usize| (Work::FullRange(BESIDE, LENGTHS[n]), FULL_BATCH);
-    let by_length = pair("range", RED, &pages, rounds, range);
+    by_size.extend(pair("hit", BLUE, rounds, STREAM, &sizes(Work::FullHits)));
+    by_size.extend(pair(
+        "16 pages",
+        GREEN,
+        rounds,
+        FULL_BATCH,
+        &sizes(|entries| Work::FullRange(entries, 4)),
+    ));
+    by_size.extend(pair("1 GiB", RED, rounds, FULL_BATCH, &sizes(|entries| Work::FullRange(entries, 18))));
+    let lengths = LENGTHS.map(|log2| ((1u64 << log2) as f64, Work::FullRange(BESIDE, log2)));
+    let by_length = pair("range", RED, rounds, FULL_BATCH, &lengths);
 
     let path = path.display().to_string();
     let root = SVGBackend::new(&path, (1200, 560)).into_drawing_area();
     let (left, right) = root.split_horizontally(600);
     root.fill(&WHITE)
-        .and_then(|()| chart(&left, "by entries of a full IOTLB", "entries", &by_size))
-        .and_then(|()| chart(&right, "one range, none live in it, 1,024 elsewhere", "pages", &by_length))
+        .and_then(|()| chart(&left, "by entries of a full IOTLB", "entries", &by_size, UpperLeft))
+        .and_then(|()| {
+            chart(&right, "one range, none live in it, 1,024 around it", "pages", &by_length, MiddleRight)
+        })
         .and_then(|()| root.present())
         .map_err(|cause| format!("{path}: {cause}"))
 }
 
-/// Our curve and the reference's over `places`.
-fn pair<const N: usize>(
+/// Our curve and the reference's: a place for each piece of work, all of as many operations a lap.
+fn pair(
     name: &'static str,
     color: RGBColor,
-    places: &[f64; N],
     rounds: u32,
-    work: impl Fn(usize) -> (Work, usize),
+    each_lap: usize,
+    places: &[(f64, Work)],
 ) -> [Curve; 2] {
-    let contenders = (0..N).flat_map(|n| {
-        let (work, each_lap) = work(n);
-        Contender::of(work, each_lap as f64)
-    });
+    let contenders = places.iter().flat_map(|(_, work)| Contender::of(*work, each_lap as f64));
     let times = measure(contenders.collect(), rounds);
     [true, false].map(|ours| {
         let every_other = times.iter().skip(usize::from(!ours)).step_by(2);
-        let points = places.iter().zip(every_other).map(|(place, times)| (*place, times.min)).collect();
+        let points = places.iter().zip(every_other).map(|((place, _), times)| (*place, times.min)).collect();
         Curve { name, color, ours, points }
     })
 }
@@ -69,6 +74,7 @@ fn chart(
     caption: &str,
     across: &str,
     curves: &[Curve],
+    labels: SeriesLabelPosition,
 ) -> Result<(), DrawingAreaErrorKind<<SVGBackend<'static> as DrawingBackend>::ErrorType>> {
     let points = || curves.iter().flat_map(|curve| curve.points.iter().copied());
     let span = |of: fn((f64, f64)) -> f64| {
@@ -86,6 +92,7 @@ fn chart(
         .configure_mesh()
         .x_desc(across)
         .y_desc("ns")
+        .max_light_lines(1)
         .x_label_formatter(&|place| format!("{place:.0}"))
         .y_label_formatter(&|time| format!("{time}"))
         .draw()?;
@@ -104,7 +111,7 @@ fn chart(
     }
     chart
         .configure_series_labels()
-        .position(SeriesLabelPosition::UpperLeft)
+        .position(labels)
         .background_style(WHITE.mix(0.8))
         .border_style(BLACK.mix(0.3))
         .draw()?;
