@@ -29,7 +29,7 @@ use crate::env::trace::{Step, Trace};
 use crate::format::cd::Cd;
 use crate::format::event::EventKind;
 use crate::format::ste::{Stage2, Ste};
-use crate::walk::permission::{Access, Demand};
+use crate::walk::permission::Access;
 use crate::walk::{Keep, Second, Table, Updates};
 use ecmdq::Ecmdqs;
 use nested::Seconds;
@@ -305,10 +305,12 @@ impl<const N: usize> Keep for Caches<N> {
         space: &Space,
         ipa: Ipa,
         class: Class,
-        demand: &Demand,
+        required: u8,
+        writes: bool,
         host: &H,
     ) -> Option<Second> {
-        if host.watches() { None } else { self.second_as_usual(s2, space, ipa, class, demand, host) }
+        let need = (required, writes);
+        if host.watches() { None } else { self.second_as_usual(s2, space, ipa, class, need, host) }
     }
 
     #[inline]

@@ -16,7 +16,6 @@ use crate::env::memory::Memory;
 use crate::format::Endian;
 use crate::format::descriptor::field;
 use crate::format::ste::Stage2;
-use crate::walk::permission::Demand;
 use crate::walk::{Descent, Found, Second, Usual, Walk, combine, second_space};
 
 /// What the last two leaves have become together.
@@ -116,7 +115,7 @@ impl<const N: usize> Caches<N> {
         space: &Space,
         ipa: Ipa,
         class: Class,
-        demand: &Demand,
+        (required, writes): (u8, bool),
         host: &H,
     ) -> Option<Second> {
         let Self { seconds, iotlb, tables, keeps_tables, .. } = self;
@@ -126,13 +125,12 @@ impl<const N: usize> Caches<N> {
             return None;
         }
         if iotlb.is_stale(&seconds.spaces) {
-            seconds.spaces = iotlb.references(space);
+            seconds.spaces = iotlb.references(&second_space(space));
         }
-        let required = demand.required();
         let gap = match iotlb.hit(&seconds.spaces, ipa.0) {
             Ok(hit) => {
                 let second = iotlb.payload(hit.slot)?.second()?;
-                let allowed = second.rights().has(required) && !(second.is_clean() && demand.writes());
+                let allowed = second.rights().has(required) && !(second.is_clean() && writes);
                 if allowed {
                     iotlb.used(hit.slot);
                 }

@@ -103,16 +103,18 @@ pub trait Keep {
     ) {
     }
 
-    /// Stage 2 of `ipa` for an access of `class` that `demand` describes, if it is as usual: done, with all that remembering it
-    /// takes. Otherwise nothing has happened.
+    /// Stage 2 of `ipa` for an access of `class` that needs rights, of the translations of `space` or of the space of stage 2
+    /// beside it, if it is as usual: done, with all that remembering it takes. Otherwise nothing has happened.
     #[inline]
+    #[expect(clippy::too_many_arguments, reason = "all of an access")]
     fn usual_second<H: Memory + Trace + ?Sized>(
         &mut self,
         _s2: &Stage2,
         _space: &Space,
         _ipa: Ipa,
         _class: Class,
-        _demand: &Demand,
+        _required: u8,
+        _writes: bool,
         _host: &H,
     ) -> Option<Second> {
         None

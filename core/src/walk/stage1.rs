@@ -123,10 +123,7 @@ impl<H: Memory + Trace + ?Sized, K: Keep> Walk<'_, H, K> {
             let level = descent.level;
             let address = match s2 {
                 None => Pa(location),
-                Some(s2) => {
-                    let data = Demand::STRUCTURE_READ;
-                    self.table_access(s2, space, Ipa(location), data, Class::Tt)?
-                }
+                Some(s2) => self.table_read(s2, space, Ipa(location))?,
             };
             let word = self.read_descriptor(Stage::S1, level, endian, address, Class::Tt, Ipa(0))?;
             let Some(next) = descent.table(word, wide) else {
@@ -220,7 +217,18 @@ impl<H: Memory + Trace + ?Sized, K: Keep> Walk<'_, H, K> {
         }))
     }
 
+    /// The physical address of a descriptor of stage 1 that is read, through stage 2.
+    #[inline(always)]
+    fn table_read(&mut self, s2: &Stage2, space: &Space, ipa: Ipa) -> Result<Pa, Fault> {
+        let read = Demand::STRUCTURE_READ;
+        match self.kept.usual_second(s2, space, ipa, Class::Tt, read.required(), false, self.host) {
+            Some(second) => Ok(second.at(ipa)),
+            None => self.table_access(s2, space, ipa, read, Class::Tt),
+        }
+    }
+
     /// The physical address of a structure that stage 1 uses, through stage 2.
+    #[inline(never)]
     pub(super) fn table_access(
         &mut self,
         s2: &Stage2,
@@ -231,7 +239,7 @@ impl<H: Memory + Trace + ?Sized, K: Keep> Walk<'_, H, K> {
     ) -> Result<Pa, Fault> {
         let transaction = self.demand;
         self.demand = access;
-        let result = self.stage2(s2, &second_space(space), ipa, class);
+        let result = self.any_stage2(s2, &second_space(space), ipa, class);
         self.demand = transaction;
         match result {
             Ok(second) => Ok(second.at(ipa)),

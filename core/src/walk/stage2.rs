@@ -23,7 +23,8 @@ impl<H: Memory + Trace + ?Sized, K: Keep> Walk<'_, H, K> {
         ipa: Ipa,
         class: Class,
     ) -> Result<Second, Fault> {
-        match self.kept.usual_second(s2, space, ipa, class, &self.demand, self.host) {
+        let (required, writes) = (self.demand.required(), self.demand.writes());
+        match self.kept.usual_second(s2, space, ipa, class, required, writes, self.host) {
             Some(second) => Ok(second),
             None => self.any_stage2(s2, space, ipa, class),
         }
@@ -31,7 +32,7 @@ impl<H: Memory + Trace + ?Sized, K: Keep> Walk<'_, H, K> {
 
     /// The same, whatever it takes.
     #[inline(never)]
-    fn any_stage2(
+    pub(super) fn any_stage2(
         &mut self,
         s2: &Stage2,
         space: &Space,
