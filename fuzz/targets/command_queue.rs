@@ -1,4 +1,4 @@
-//! `cargo +stable fuzz run -s none --features libfuzzer command_queue fuzz/corpus/command_queue fuzz/seeds/command_queue`
+//! Fuzzes [`smmuv3_fuzz::command_queue`].
 #![no_main]
 
 libfuzzer_sys::fuzz_target!(|data: &[u8]| smmuv3_fuzz::command_queue::run(data));

@@ -102,9 +102,10 @@ impl<const N: usize> Smmu<N> {
     fn ecmdq_at(&self, offset: u32) -> Option<(usize, u32)> {
         let ecmdqs = self.features.ecmdq?;
         let inside = offset.checked_sub(self.first_control_page())?;
-        let stride = PAGE_BYTES >> ecmdqs.log2_queues;
-        let index = (inside / stride) as usize;
-        (index < self.features.ecmdq_count()).then_some((index, inside % stride))
+        // A power of two: shifted rather than divided by, so that nothing can divide by zero.
+        let log2_stride = PAGE_BYTES.ilog2().saturating_sub(ecmdqs.log2_queues.into());
+        let index = (inside >> log2_stride) as usize;
+        (index < self.features.ecmdq_count()).then_some((index, inside & low_mask(log2_stride) as u32))
     }
 
     /// 32 bits of an interface, or of the registers that say where the control pages are; 0 elsewhere.

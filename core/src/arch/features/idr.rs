@@ -185,7 +185,7 @@ impl Features {
         };
         // Whatever does not come back out is a field that this model does not have.
         let missing = if idr0 as u32 != features.idr(0) {
-            missing_in_idr0(idr0 & !(features.idr(0) as u64))
+            missing_in_idr0(idr0 ^ features.idr(0) as u64)
         } else if idr1 as u32 != features.idr(1) {
             "IDR1"
         } else if idr2 as u32 != features.idr(2) {
@@ -296,7 +296,7 @@ impl Features {
     }
 }
 
-/// The name of the lowest set bit of IDR0 among those that this model never shows.
+/// The name of the lowest bit of IDR0 that this model never shows, or always does.
 const fn missing_in_idr0(bits: u64) -> &'static str {
     match bits.trailing_zeros() {
         2 => "IDR0.TTF (AArch32 tables)",
