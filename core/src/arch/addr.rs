@@ -82,11 +82,7 @@ impl Granule {
     #[must_use]
     #[inline]
     pub const fn shift(self) -> u32 {
-        match self {
-            Self::Kib4 => 12,
-            Self::Kib16 => 14,
-            Self::Kib64 => 16,
-        }
+        12 + 2 * self as u32
     }
 
     /// The page size in bytes.

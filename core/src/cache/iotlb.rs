@@ -6,6 +6,7 @@
 //! span is small, and otherwise makes one pass over 32-bit halves of the tags, whatever the span's alignment.
 
 mod invalidate;
+mod second;
 
 use core::ops::Range;
 
@@ -373,7 +374,7 @@ impl<const N: usize> Iotlb<N> {
 
     /// The entry in `slot` has been used.
     #[inline]
-    fn used(&mut self, slot: u32) {
+    pub(crate) fn used(&mut self, slot: u32) {
         self.clock = self.clock.wrapping_add(1);
         if let Some(stamp) = self.stamps.get_mut(slot as usize) {
             *stamp = self.clock;

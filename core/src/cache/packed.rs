@@ -1,20 +1,21 @@
 //! An entry's payload in three words: what the IOTLB keeps beside the tag.
 
-use crate::arch::addr::{Granule, Ipa, Level, Pa, Stage};
+use crate::arch::addr::{Ipa, Pa, Stage, align_down};
 use crate::arch::attributes::{MemoryType, Shareability};
 use crate::arch::bits::{Field, disjoint};
-use crate::arch::entry::{Entry, Leaf, Rights, Space};
+use crate::arch::entry::{Entry, Rights, Space};
+use crate::walk::second::{Second, field, pack_leaf, unpack_leaf, unpack_sh};
 
 /// Memory type and shareability come first: they are what every hit reads.
 const MEMORY: Field = Field::bits(7, 0);
-const SH: Field = Field::bits(9, 8);
+const SH: Field = field::SH;
 const RIGHTS_S1: Field = Field::bits(15, 10);
-const RIGHTS_S2: Field = Field::bits(21, 16);
-const CLEAN: Field = Field::bit(22);
+const RIGHTS_S2: Field = field::RIGHTS;
+const CLEAN: Field = field::CLEAN;
 const GLOBAL: Field = Field::bit(23);
 const S1: Field = Field::bits(34, 24);
-const S2: Field = Field::bits(45, 35);
-const MEMORY_S2: Field = Field::bits(49, 46);
+const S2: Field = field::LEAF;
+const MEMORY_S2: Field = field::MEMORY;
 const FRACTURED: Field = Field::bit(50);
 
 const _: () =
@@ -50,8 +51,8 @@ impl Character {
             (RIGHTS_S2, entry.rights_s2.0.into()),
             (CLEAN, entry.clean.into()),
             (GLOBAL, entry.global.into()),
-            (S1, pack_leaf(entry.s1)),
-            (S2, pack_leaf(entry.s2)),
+            (S1, entry.s1.map_or(0, pack_leaf)),
+            (S2, entry.s2.map_or(0, pack_leaf)),
             (MEMORY, entry.memory.mair().into()),
             (SH, entry.sh as u64),
             (MEMORY_S2, entry.memory_s2.into()),
@@ -68,6 +69,13 @@ impl Character {
     #[inline]
     pub(crate) const fn rights(self) -> Rights {
         self.rights
+    }
+
+    /// The payload of `2^log2_size` bytes with this character, some of which are at `ipa` and `output`.
+    #[inline]
+    pub(crate) const fn of_both(self, output: Pa, ipa: Ipa, log2_size: u32) -> Packed {
+        let first = align_down(output.0, log2_size);
+        Packed { answer: first | self.rights.0 as u64, ipa: align_down(ipa.0, log2_size), bits: self.bits }
     }
 
     /// Whether it belongs to its ASID alone.
@@ -91,7 +99,27 @@ impl Packed {
         Self { answer: entry.output.0 | u64::from(rights.0), ipa: entry.ipa.0, bits }
     }
 
+    /// The payload of a leaf of stage 2 alone, whose addresses are those around `ipa`.
+    #[inline]
+    pub(crate) const fn of_second(second: &Second, ipa: Ipa) -> Self {
+        // Write-Back, all rights of stage 1, and global, as any entry without stage 1.
+        const ALONE: u64 = MEMORY.mask() | RIGHTS_S1.mask() | GLOBAL.mask();
+        let dirty = if second.is_clean() { Rights::PW | Rights::UW } else { 0 };
+        Self {
+            answer: second.output().0 | second.rights().without(dirty).0 as u64,
+            ipa: align_down(ipa.0, second.log2_size()),
+            bits: ALONE | second.bits(),
+        }
+    }
+
+    /// The leaf of stage 2 alone that it was made of; `None` if stage 2 had no part in the entry.
+    #[inline]
+    pub(crate) const fn second(self) -> Option<Second> {
+        Second::from_bits(self.output(), self.bits)
+    }
+
     /// All but the addresses.
+    #[inline]
     pub(crate) const fn character(self) -> Character {
         Character { bits: self.bits, rights: self.rights() }
     }
@@ -141,7 +169,7 @@ impl Packed {
     }
 
     #[inline]
-    pub(super) fn entry(self, space: Space, input: u64, log2_size: u8) -> Entry {
+    pub(crate) fn entry(self, space: Space, input: u64, log2_size: u8) -> Entry {
         Entry {
             space,
             global: GLOBAL.get(self.bits) != 0,
@@ -168,27 +196,5 @@ const fn memory(bits: u64) -> MemoryType {
 
 #[inline]
 const fn sh(bits: u64) -> Shareability {
-    match SH.get(bits) {
-        0 => Shareability::NonShareable,
-        1 => Shareability::Outer,
-        _ => Shareability::Inner,
-    }
-}
-
-/// Presence, granule, level and size in 11 bits.
-fn pack_leaf(leaf: Option<Leaf>) -> u64 {
-    leaf.map_or(0, |leaf| {
-        1 | (leaf.granule as u64) << 1 | u64::from(leaf.level.number()) << 3 | u64::from(leaf.log2_size) << 5
-    })
-}
-
-#[inline]
-fn unpack_leaf(bits: u64) -> Option<Leaf> {
-    let granule = match bits >> 1 & 0b11 {
-        0 => Granule::Kib4,
-        1 => Granule::Kib16,
-        _ => Granule::Kib64,
-    };
-    let level = Level::from_number((bits >> 3 & 0b11) as u32);
-    (bits & 1 != 0).then_some(Leaf { granule, level, log2_size: (bits >> 5) as u8 })
+    unpack_sh(SH.get(bits))
 }

@@ -11,21 +11,24 @@ use crate::format::command::Command;
 
 const SETS: usize = 16;
 const WAYS: usize = 4;
+const SLOTS: usize = SETS * WAYS;
 
 /// Up to 64 table descriptors, in 16 sets of 4.
 #[derive(Clone, Debug)]
 pub struct WalkCache {
-    slots: [TableEntry; SETS * WAYS],
+    slots: [TableEntry; SLOTS],
     /// Ways are replaced in turn.
     next: u8,
     /// Bit `n` is set while slot `n` is live.
     live: u64,
+    /// The table at level 2 that was found last, of each stage.
+    last: [u8; 2],
     /// How often something that was kept was dropped or replaced.
     changes: u64,
     named: Named,
 }
 
-const _: () = assert!(SETS * WAYS == 64, "a bit a slot");
+const _: () = assert!(SLOTS == 64, "a bit a slot");
 
 /// What a command may name of all that was kept since nothing was.
 #[derive(Clone, Copy, Debug)]
@@ -61,7 +64,7 @@ const EMPTY: TableEntry = TableEntry {
 impl WalkCache {
     /// Nothing remembered.
     pub(crate) const fn new() -> Self {
-        Self { slots: [EMPTY; SETS * WAYS], next: 0, live: 0, changes: 0, named: Named::NOTHING }
+        Self { slots: [EMPTY; SLOTS], next: 0, live: 0, last: [0; 2], changes: 0, named: Named::NOTHING }
     }
 
     /// The live descriptors.
@@ -87,22 +90,56 @@ impl WalkCache {
     }
 
     /// The descriptor of `granule` nearest to the leaf of `input`, at level `start` or below.
-    pub fn find(&self, space: &Space, granule: Granule, start: Level, input: u64) -> Option<&TableEntry> {
+    #[inline]
+    pub(crate) fn find(
+        &mut self,
+        space: &Space,
+        granule: Granule,
+        start: Level,
+        input: u64,
+    ) -> Option<&TableEntry> {
         if self.live == 0 {
             return None;
         }
-        [Level::L2, Level::L1, Level::L0].into_iter().filter(|level| *level >= start).find_map(|level| {
+        // Most walks end in the table in which the last one did.
+        let [first, second] = self.last;
+        let last = usize::from(if space.stage == Stage::S1 { first } else { second });
+        let is_it = self.live >> (last % SLOTS) & 1 != 0
+            && start <= Level::L2
+            && self.slots.get(last).is_some_and(|entry| {
+                entry.level == Level::L2
+                    && entry.granule == granule
+                    && (entry.input ^ input) >> granule.level_shift(Level::L2) == 0
+                    && entry.space == *space
+            });
+        let slot = if is_it { last } else { self.search(space, granule, start, input)? };
+        self.slots.get(slot)
+    }
+
+    #[inline(never)]
+    fn search(&mut self, space: &Space, granule: Granule, start: Level, input: u64) -> Option<usize> {
+        for level in [Level::L2, Level::L1, Level::L0].into_iter().filter(|level| *level >= start) {
             let input = align_down(input, granule.level_shift(level));
             let ways = ways(granule, level, input);
-            let (live, set) = (self.live >> ways.start, self.slots.get(ways)?);
+            let first = ways.start;
+            let (live, set) = (self.live >> first, self.slots.get(ways)?);
             let matches = |entry: &TableEntry| {
                 entry.input == input
                     && entry.level == level
                     && entry.granule == granule
                     && entry.space == *space
             };
-            (0..).zip(set).find(|(way, entry)| live >> way & 1 != 0 && matches(entry)).map(|(_, entry)| entry)
-        })
+            let found = (0..).zip(set).position(|(way, entry)| live >> way & 1 != 0 && matches(entry));
+            if let Some(way) = found {
+                let slot = first + way;
+                if level == Level::L2 {
+                    let [first, second] = &mut self.last;
+                    *(if space.stage == Stage::S1 { first } else { second }) = slot as u8;
+                }
+                return Some(slot);
+            }
+        }
+        None
     }
 
     /// Keeps `entry`.

@@ -3,7 +3,7 @@
 use super::Smmu;
 use crate::arch::addr::{Ipa, Stage, low_mask};
 use crate::arch::attributes::{MemoryType, Shareability};
-use crate::arch::entry::{Entry, Space};
+use crate::arch::entry::Space;
 use crate::arch::fault::{Class, Fault};
 use crate::arch::features::Features;
 use crate::arch::id::{Asid, StreamId, SubstreamId, Vmid};
@@ -145,12 +145,12 @@ fn answer<H: Memory + Trace + ?Sized, K: Keep>(
             return Err(Refused::code(EventKind::AddrSize as u64));
         }
         let space = second_space_of(stream);
-        let entry: Entry = walk.stage2(s2, &space, Ipa(input), Class::In).map_err(refuse)?;
+        let second = walk.stage2(s2, &space, Ipa(input), Class::In).map_err(refuse)?;
         sh = sh.of(memory);
-        memory = second_memory(memory, entry.memory_s2, s2);
-        sh = if log2_size.is_some() { sh.combine(entry.sh) } else { entry.sh };
-        log2_size = Some(log2_size.unwrap_or(entry.log2_size).min(entry.log2_size));
-        input = entry.output.0 + (input - entry.input);
+        memory = second_memory(memory, second.memory(), s2);
+        sh = if log2_size.is_some() { sh.combine(second.sh()) } else { second.sh() };
+        log2_size = Some(log2_size.unwrap_or(u8::MAX).min(second.log2_size() as u8));
+        input = second.at(Ipa(input)).0;
     }
     Ok(Found { address: input, log2_size: log2_size.unwrap_or(12), memory, sh: sh.of(memory) })
 }

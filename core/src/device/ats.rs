@@ -273,12 +273,12 @@ impl<const N: usize> Smmu<N> {
         let space =
             Space { world: stream.world, stage: Stage::S2, vmid: stream.vmid, asid: Asid(0), aset: false };
         let mut walk = Walk { features: &self.features, host, kept: &mut self.caches, demand };
-        let entry = walk.stage2(s2, &space, Ipa(input), Class::In).map_err(failure)?;
-        let offset = input - entry.input;
+        let second = walk.stage2(s2, &space, Ipa(input), Class::In).map_err(failure)?;
+        let size = 1 << second.log2_size();
         Ok(Translation {
-            pa: Pa(entry.output.0 + offset),
-            span: (1 << entry.log2_size) - offset,
-            attributes: transaction.through_stage2(&stream.overrides, demand, &entry, s2),
+            pa: second.at(Ipa(input)),
+            span: size - (input & (size - 1)),
+            attributes: transaction.through_stage2(&stream.overrides, demand, (second.memory(), second.sh()), s2),
         })
     }
 }

@@ -6,6 +6,7 @@ mod commands;
 mod ecmdq;
 mod gerror;
 mod mmio;
+mod nested;
 mod pri;
 pub mod queue;
 mod recent;
@@ -17,18 +18,21 @@ mod translate;
 use crate::arch::addr::{Granule, Iova, Ipa, Level, Pa};
 use crate::arch::attributes::{Attributes, MemoryType, Shareability};
 use crate::arch::entry::{Entry, Space, TableEntry};
+use crate::arch::fault::Class;
 use crate::arch::features::{ConfigError, Features};
 use crate::arch::id::{Stag, StreamId, SubstreamId};
 use crate::cache::config::ConfigCache;
 use crate::cache::iotlb::Iotlb;
 use crate::cache::walk_cache::WalkCache;
+use crate::env::memory::Memory;
 use crate::env::trace::{Step, Trace};
 use crate::format::cd::Cd;
 use crate::format::event::EventKind;
-use crate::format::ste::Ste;
+use crate::format::ste::{Stage2, Ste};
 use crate::walk::permission::Access;
-use crate::walk::{Keep, Updates};
+use crate::walk::{Keep, Second, Table, Updates};
 use ecmdq::Ecmdqs;
+use nested::Seconds;
 use recent::Recents;
 use stall::Stalls;
 
@@ -176,6 +180,7 @@ impl<const N: usize> Smmu<N> {
                 iotlb: Iotlb::new(settings.iotlb_sets, settings.iotlb_ways, settings.iotlb_unbounded),
                 tables: WalkCache::new(),
                 keeps_tables: settings.walk_cache,
+                seconds: None,
             },
             recents: Recents::new(),
             stalls: Stalls::new(),
@@ -237,6 +242,7 @@ impl<const N: usize> Smmu<N> {
         self.caches.config.clear();
         self.caches.iotlb.clear();
         self.caches.tables.clear();
+        self.caches.seconds = None;
     }
 }
 
@@ -247,6 +253,7 @@ struct Caches<const N: usize> {
     iotlb: Iotlb<N>,
     tables: WalkCache,
     keeps_tables: bool,
+    seconds: Option<Seconds>,
 }
 
 impl<const N: usize> Keep for Caches<N> {
@@ -281,10 +288,46 @@ impl<const N: usize> Keep for Caches<N> {
         self.iotlb.keep(entry, trace);
     }
 
-    fn find_ipa<T: Trace + ?Sized>(&mut self, space: &Space, ipa: Ipa, trace: &mut T) -> Option<Entry> {
-        self.find(space, ipa.0, trace)
+    #[inline]
+    fn find_second<T: Trace + ?Sized>(&mut self, space: &Space, ipa: Ipa, trace: &mut T) -> Option<Second> {
+        self.iotlb.find_second(space, ipa, trace)
     }
 
+    #[inline]
+    fn keep_second<T: Trace + ?Sized>(&mut self, space: &Space, ipa: Ipa, second: &Second, trace: &mut T) {
+        self.iotlb.keep_second(space, ipa, second, trace);
+    }
+
+    #[inline]
+    fn usual_second<H: Memory + Trace + ?Sized>(
+        &mut self,
+        s2: &Stage2,
+        space: &Space,
+        ipa: Ipa,
+        class: Class,
+        required: u8,
+        writes: bool,
+        host: &H,
+    ) -> Option<Second> {
+        let need = (required, writes);
+        if host.watches() { None } else { self.second_as_usual(s2, space, ipa, class, need, host) }
+    }
+
+    #[inline]
+    fn learn_second(
+        &mut self,
+        s2: &Stage2,
+        space: &Space,
+        ipa: Ipa,
+        word: u64,
+        location: Pa,
+        second: &Second,
+        features: &Features,
+    ) {
+        self.study_second(s2, space, ipa, (word, location), second, features);
+    }
+
+    #[inline]
     fn find_table<T: Trace + ?Sized>(
         &mut self,
         space: &Space,
@@ -292,10 +335,12 @@ impl<const N: usize> Keep for Caches<N> {
         start: Level,
         input: u64,
         trace: &mut T,
-    ) -> Option<TableEntry> {
-        let entry = *self.tables.find(space, granule, start, input)?;
-        trace.step(&Step::TableHit(entry));
-        Some(entry)
+    ) -> Option<Table> {
+        let entry = self.tables.find(space, granule, start, input)?;
+        if trace.watches() {
+            trace.step(&Step::TableHit(*entry));
+        }
+        Some(Table { next: entry.next, level: entry.level, limits: entry.limits })
     }
 
     #[inline]

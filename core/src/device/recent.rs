@@ -6,6 +6,7 @@
 //! and what an entry does not allow goes the long way, which finds the fault.
 
 use super::Transaction;
+use super::nested::Pair;
 use crate::arch::addr::{Level, low_mask};
 use crate::arch::entry::{Entry, Space, TableLimits};
 use crate::arch::features::Features;
@@ -43,6 +44,7 @@ pub(super) struct Known {
     usual: [Option<Usual>; 2],
     last_table: LastTable,
     alike: Alike,
+    pub(super) pair: Pair,
 }
 
 /// The last level's table that was walked through last, of those that are remembered.
@@ -288,8 +290,8 @@ impl Known {
         let path = |half: &Option<Half>| half.as_ref().map(|half| Path::new(cd, half, features));
         let paths = [path(&cd.lower), path(&cd.upper)];
         let usual = paths.map(|path| path.filter(|_| stream.s2.is_none())?.usual());
-        let (last_table, alike) = (LastTable::NONE, Alike::NOTHING);
-        Self { stream: *stream, cd: *cd, space, paths, usual, last_table, alike }
+        let (last_table, alike, pair) = (LastTable::NONE, Alike::NOTHING, Pair::NOTHING);
+        Self { stream: *stream, cd: *cd, space, paths, usual, last_table, alike, pair }
     }
 
     /// Whether an accepted address belongs to the upper range.

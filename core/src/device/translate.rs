@@ -1,5 +1,6 @@
 //! A transaction's way through the SMMU, in the order of §3.3 and §7.3.22.
 
+use super::nested::walk_both;
 use super::recent::{Kind, Known, Need};
 use super::{Caches, Response, Smmu, Terminated, Transaction, Translation};
 use crate::arch::addr::{Pa, Stage, align_down, low_mask};
@@ -365,11 +366,7 @@ fn refill<const N: usize, H: Host + ?Sized>(
                 None => study(walk, known, upper, input, &found)?,
             }
         }
-        _ => {
-            let Known { stream, cd, space, .. } = &*known;
-            let entry = walk.translate(stream, Some(cd), space, input)?;
-            (Packed::new(&entry), entry.log2_size.into())
-        }
+        _ => walk_both(walk, known, upper, input)?,
     };
     let first = align_down(input, log2_size);
     let slot = walk.kept.iotlb.fill(spaces, &known.space, first, log2_size, payload, walk.host);
@@ -434,11 +431,11 @@ impl Transaction {
         &self,
         overrides: &Overrides,
         demand: Demand,
-        entry: &Entry,
+        (memory_s2, sh_s2): (u8, Shareability),
         s2: &Stage2,
     ) -> Attributes {
         let (memory, sh) = self.incoming(overrides);
-        attributes(second_memory(memory, entry.memory_s2, s2), sh.of(memory).combine(entry.sh), demand)
+        attributes(second_memory(memory, memory_s2, s2), sh.of(memory).combine(sh_s2), demand)
     }
 }
 
@@ -547,7 +544,9 @@ pub(super) fn resolve<H: Memory + Trace + ?Sized, K: Keep>(
         }
     };
     let attributes = match (&entry.s1, &stream.s2) {
-        (None, Some(s2)) => transaction.through_stage2(&stream.overrides, demand, &entry, s2),
+        (None, Some(s2)) => {
+            transaction.through_stage2(&stream.overrides, demand, (entry.memory_s2, entry.sh), s2)
+        }
         _ => {
             let hints = stream.overrides.allocation;
             let incoming =

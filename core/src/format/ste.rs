@@ -248,6 +248,8 @@ pub struct Stage2 {
     pub record: bool,
     /// `S2FWB`.
     pub force_write_back: bool,
+    /// The word of the STE that tells all of this but `base` and `force_write_back`, and the VMID.
+    pub word: u64,
 }
 
 /// `MTCFG`, `MemAttr`, `SHCFG`, `ALLOCCFG`, `PRIVCFG` and `INSTCFG`: what an STE does to incoming attributes.
@@ -463,6 +465,7 @@ impl Stage2 {
             stall,
             record: field::S2R.is_set(w),
             force_write_back: features.fwb && field::S2FWB.is_set(w),
+            word: w.get(2).copied().unwrap_or(0),
         })
     }
 }

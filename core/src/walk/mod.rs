@@ -6,15 +6,18 @@
 
 pub mod geometry;
 pub mod permission;
+pub(crate) mod second;
 mod stage1;
 mod stage2;
 pub mod structures;
 
+pub(crate) use second::Second;
+pub(crate) use geometry::{Descent, Usual};
 pub(crate) use stage1::{Found, Path};
 
 use crate::arch::addr::{Granule, Ipa, Level, Pa, Stage, align_down};
 use crate::arch::attributes::MemoryType;
-use crate::arch::entry::{Entry, Space, TableEntry};
+use crate::arch::entry::{Entry, Space, TableEntry, TableLimits};
 use crate::arch::fault::{Class, Denied, Fault, Place};
 use crate::arch::features::Features;
 use crate::arch::id::{Asid, StreamId, SubstreamId};
@@ -38,6 +41,17 @@ pub enum Updates {
     Assumed,
     /// They are not asked for: flags count as they would be (`HTTUI` of ATOS).
     Unasked,
+}
+
+/// A table on the way to a leaf, as a walk goes on from it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Table {
+    /// Its address: see [`TableEntry::next`].
+    pub next: u64,
+    /// The level of the descriptor that names it.
+    pub level: Level,
+    /// What that descriptor and those above it forbid.
+    pub limits: TableLimits,
 }
 
 /// What transactions may remember for later ones. Every method's default remembers nothing.
@@ -70,8 +84,54 @@ pub trait Keep {
     fn keep<T: Trace + ?Sized>(&mut self, _entry: &Entry, _trace: &mut T) {}
 
     /// A stage 2 translation of `ipa` in `space`.
-    fn find_ipa<T: Trace + ?Sized>(&mut self, _space: &Space, _ipa: Ipa, _trace: &mut T) -> Option<Entry> {
+    fn find_second<T: Trace + ?Sized>(
+        &mut self,
+        _space: &Space,
+        _ipa: Ipa,
+        _trace: &mut T,
+    ) -> Option<Second> {
         None
+    }
+
+    /// Offers a stage 2 translation of `ipa` in `space`.
+    fn keep_second<T: Trace + ?Sized>(
+        &mut self,
+        _space: &Space,
+        _ipa: Ipa,
+        _second: &Second,
+        _trace: &mut T,
+    ) {
+    }
+
+    /// Stage 2 of `ipa` for an access of `class` that needs rights, of the translations of `space` or of the space of stage 2
+    /// beside it, if it is as usual: done, with all that remembering it takes. Otherwise nothing has happened.
+    #[inline]
+    #[expect(clippy::too_many_arguments, reason = "all of an access")]
+    fn usual_second<H: Memory + Trace + ?Sized>(
+        &mut self,
+        _s2: &Stage2,
+        _space: &Space,
+        _ipa: Ipa,
+        _class: Class,
+        _required: u8,
+        _writes: bool,
+        _host: &H,
+    ) -> Option<Second> {
+        None
+    }
+
+    /// Tells which leaf `word`, read at `location`, has become `second`.
+    #[expect(clippy::too_many_arguments, reason = "all of a walk")]
+    fn learn_second(
+        &mut self,
+        _s2: &Stage2,
+        _space: &Space,
+        _ipa: Ipa,
+        _word: u64,
+        _location: Pa,
+        _second: &Second,
+        _features: &Features,
+    ) {
     }
 
     /// The table descriptor of `granule` nearest to the leaf of `input`, at level `start` or below.
@@ -82,7 +142,7 @@ pub trait Keep {
         _start: Level,
         _input: u64,
         _trace: &mut T,
-    ) -> Option<TableEntry> {
+    ) -> Option<Table> {
         None
     }
 
@@ -163,11 +223,22 @@ impl<H: Memory + Trace + ?Sized, K: Keep> Walk<'_, H, K> {
         let Some(cd) = cd else {
             // Without stage 1 the input is an IPA; a stream that enables neither stage never gets here.
             let Some(s2) = &stream.s2 else { return Err(Fault::BadSte) };
-            return self.stage2(s2, space, Ipa(input), Class::In);
+            let second = self.stage2(s2, space, Ipa(input), Class::In)?;
+            return Ok(second.entry(space, Ipa(input)));
         };
         let first = self.stage1(stream, cd, space, input)?;
+        self.after_first(stream, first, space, input)
+    }
+
+    /// Goes on with what stage 1 has made of `input`.
+    pub(crate) fn after_first(
+        &mut self,
+        stream: &Stream,
+        first: Entry,
+        space: &Space,
+        input: u64,
+    ) -> Result<Entry, Fault> {
         let Some(s2) = &stream.s2 else { return Ok(first) };
-        let second_space = second_space(space);
         let ipa = first.ipa.offset(input - first.input);
         // What stage 1 does not allow is not asked of stage 2.
         if self.demand.asks {
@@ -178,8 +249,8 @@ impl<H: Memory + Trace + ?Sized, K: Keep> Walk<'_, H, K> {
                 self.demand.access = Access::Read;
             }
         }
-        let second = self.stage2(s2, &second_space, ipa, Class::In)?;
-        Ok(combine(&first, &second, s2, input, ipa))
+        let second = self.stage2(s2, &second_space(space), ipa, Class::In)?;
+        Ok(combine(first, &second, s2, input, ipa))
     }
 }
 
@@ -214,22 +285,21 @@ pub(crate) fn second_space(space: &Space) -> Space {
 }
 
 /// One entry for both stages: as large as the smaller leaf, with the rights of each.
-fn combine(first: &Entry, second: &Entry, s2: &Stage2, input: u64, ipa: Ipa) -> Entry {
-    let log2_size = first.log2_size.min(second.log2_size);
-    let size = u32::from(log2_size);
-    let memory = second_memory(first.memory, second.memory_s2, s2);
+pub(crate) fn combine(first: Entry, second: &Second, s2: &Stage2, input: u64, ipa: Ipa) -> Entry {
+    let size = u32::from(first.log2_size).min(second.log2_size());
+    let memory = second_memory(first.memory, second.memory(), s2);
     Entry {
         input: align_down(input, size),
-        log2_size,
+        log2_size: size as u8,
         ipa: Ipa(align_down(ipa.0, size)),
-        output: Pa(align_down(second.output.0 + (ipa.0 - second.input), size)),
-        s2: second.s2,
-        rights_s2: second.rights_s2,
-        clean: first.clean || second.clean,
+        output: Pa(align_down(second.at(ipa).0, size)),
+        s2: second.leaf(),
+        rights_s2: second.rights(),
+        clean: first.clean || second.is_clean(),
         memory,
-        sh: first.sh.combine(second.sh).of(memory),
-        memory_s2: second.memory_s2,
-        ..*first
+        sh: first.sh.combine(second.sh()).of(memory),
+        memory_s2: second.memory(),
+        ..first
     }
 }
 

@@ -122,41 +122,32 @@ pub fn stage1(leaf: u64, limits: TableLimits, cd: &Cd, world: StreamWorld) -> (R
     let hidden = cd.privileged_access_never && (ur || uw);
     let (pr, pw) = (!hidden, writable && !hidden);
     let wxn = cd.write_never_execute;
-    let bits = [
-        (Rights::PR, pr),
-        (Rights::PW, pw),
-        (Rights::PX, px && !(wxn && pw)),
-        (Rights::UR, ur),
-        (Rights::UW, uw),
-        (Rights::UX, ux && !(wxn && uw)),
-    ];
-    (Rights(gather(bits)), clean && writable)
+    let right = |bit: u8, held: bool| if held { bit } else { 0 };
+    let rights = right(Rights::PR, pr)
+        | right(Rights::PW, pw)
+        | right(Rights::PX, px && !(wxn && pw))
+        | right(Rights::UR, ur)
+        | right(Rights::UW, uw)
+        | right(Rights::UX, ux && !(wxn && uw));
+    (Rights(rights), clean && writable)
 }
 
 /// The rights that a stage 2 leaf gives, and whether writing needs it to be marked dirty first.
 #[must_use]
+#[inline]
 pub fn stage2(leaf: u64, s2: &Stage2, xnx: bool) -> (Rights, bool) {
-    let clean = s2.hardware_dirty && field::DBM.get(leaf) != 0 && field::S2AP1.get(leaf) == 0;
-    let read = field::S2AP0.get(leaf) != 0;
-    let write = clean || field::S2AP1.get(leaf) != 0;
-    let (px, ux) = match field::S2XN.get(leaf) {
-        0b00 => (true, true),
-        0b01 if xnx => (false, true),
-        0b10 => (false, false),
-        0b11 if xnx => (true, false),
-        // Without XNX only bit 54 counts.
-        0b01 => (true, true),
-        _ => (false, false),
-    };
-    let bits = [
-        (Rights::PR, read),
-        (Rights::PW, write),
-        (Rights::PX, px),
-        (Rights::UR, read),
-        (Rights::UW, write),
-        (Rights::UX, ux),
+    // A byte for each value of XN[1:0]; without XNX only its bit 1 counts.
+    const BOTH: u8 = Rights::PX | Rights::UX;
+    const EXECUTE: [u32; 2] = [
+        u32::from_le_bytes([BOTH, BOTH, 0, 0]),
+        u32::from_le_bytes([BOTH, Rights::UX, 0, Rights::PX]),
     ];
-    (Rights(gather(bits)), clean)
+    let [without, with] = EXECUTE;
+    let execute = (if xnx { with } else { without } >> (8 * field::S2XN.get(leaf))) as u8;
+    let clean = s2.hardware_dirty && field::DBM.get(leaf) != 0 && field::S2AP1.get(leaf) == 0;
+    let read = field::S2AP0.get(leaf) as u8 * (Rights::PR | Rights::UR);
+    let write = (field::S2AP1.get(leaf) as u8 | u8::from(clean)) * (Rights::PW | Rights::UW);
+    (Rights(read | write | execute), clean)
 }
 
 /// Whether `MemAttr` of a stage 2 leaf makes the SMMU's own accesses go to Device memory, which `S2PTW` forbids. Reserved
@@ -164,8 +155,4 @@ pub fn stage2(leaf: u64, s2: &Stage2, xnx: bool) -> (Rights, bool) {
 #[must_use]
 pub const fn is_device(memory: u8, force_write_back: bool) -> bool {
     if force_write_back { memory & 0b111 <= 0b100 } else { memory >> 2 == 0 || memory & 0b11 == 0 }
-}
-
-fn gather(bits: [(u8, bool); 6]) -> u8 {
-    bits.into_iter().filter(|(_, held)| *held).fold(0, |all, (bit, _)| all | bit)
 }

@@ -5,7 +5,7 @@ use super::{Keep, RESTARTS, Updates, Walk, at_input, permission, second_space};
 use crate::arch::addr::{Granule, Ipa, Level, Pa, Stage, align_down, low_mask};
 use crate::arch::attributes::{MemoryType, Shareability};
 use crate::arch::entry::{Entry, Leaf, Rights, Space, TableEntry, TableLimits};
-use crate::arch::fault::{Class, Fault, Place};
+use crate::arch::fault::{Class, Denied, Fault, Place};
 use crate::arch::features::Features;
 use crate::arch::id::StreamWorld;
 use crate::env::memory::Memory;
@@ -77,7 +77,7 @@ impl<H: Memory + Trace + ?Sized, K: Keep> Walk<'_, H, K> {
         let path = Path::new(cd, half, self.features);
         match &stream.s2 {
             None => self.find_leaf_alone(&path, space, input),
-            s2 => self.find_leaf(s2.as_ref(), &path, space, input),
+            Some(s2) => self.find_leaf_nested(s2, &path, space, input),
         }
     }
 
@@ -85,6 +85,18 @@ impl<H: Memory + Trace + ?Sized, K: Keep> Walk<'_, H, K> {
     #[inline(never)]
     pub(crate) fn find_leaf_alone(&mut self, path: &Path, space: &Space, input: u64) -> Result<Found, Fault> {
         self.find_leaf(None, path, space, input)
+    }
+
+    /// The same where there is.
+    #[inline(never)]
+    pub(crate) fn find_leaf_nested(
+        &mut self,
+        s2: &Stage2,
+        path: &Path,
+        space: &Space,
+        input: u64,
+    ) -> Result<Found, Fault> {
+        self.find_leaf(Some(s2), path, space, input)
     }
 
     /// Reads descriptors from the nearest remembered table on, to a leaf.
@@ -111,10 +123,7 @@ impl<H: Memory + Trace + ?Sized, K: Keep> Walk<'_, H, K> {
             let level = descent.level;
             let address = match s2 {
                 None => Pa(location),
-                Some(s2) => {
-                    let data = Demand::STRUCTURE_READ;
-                    self.table_access(s2, space, Ipa(location), data, Class::Tt)?
-                }
+                Some(s2) => self.table_read(s2, space, Ipa(location))?,
             };
             let word = self.read_descriptor(Stage::S1, level, endian, address, Class::Tt, Ipa(0))?;
             let Some(next) = descent.table(word, wide) else {
@@ -208,7 +217,18 @@ impl<H: Memory + Trace + ?Sized, K: Keep> Walk<'_, H, K> {
         }))
     }
 
+    /// The physical address of a descriptor of stage 1 that is read, through stage 2.
+    #[inline(always)]
+    fn table_read(&mut self, s2: &Stage2, space: &Space, ipa: Ipa) -> Result<Pa, Fault> {
+        let read = Demand::STRUCTURE_READ;
+        match self.kept.usual_second(s2, space, ipa, Class::Tt, read.required(), false, self.host) {
+            Some(second) => Ok(second.at(ipa)),
+            None => self.table_access(s2, space, ipa, read, Class::Tt),
+        }
+    }
+
     /// The physical address of a structure that stage 1 uses, through stage 2.
+    #[inline(never)]
     pub(super) fn table_access(
         &mut self,
         s2: &Stage2,
@@ -219,17 +239,11 @@ impl<H: Memory + Trace + ?Sized, K: Keep> Walk<'_, H, K> {
     ) -> Result<Pa, Fault> {
         let transaction = self.demand;
         self.demand = access;
-        let result = self.stage2(s2, &second_space(space), ipa, class);
+        let result = self.any_stage2(s2, &second_space(space), ipa, class);
         self.demand = transaction;
         match result {
-            Ok(entry) => Ok(entry.output.offset(ipa.0 - entry.input)),
-            // The record tells of the transaction; only TTRnW tells of the table access.
-            Err(Fault::Permission(place, mut denied)) => {
-                denied.read = transaction.access == permission::Access::Read;
-                denied.table_write = access.writes();
-                Err(Fault::Permission(place, denied))
-            }
-            Err(fault) => Err(fault),
+            Ok(second) => Ok(second.at(ipa)),
+            Err(fault) => Err(of_table(fault, transaction, access)),
         }
     }
 
@@ -268,6 +282,18 @@ impl<H: Memory + Trace + ?Sized, K: Keep> Walk<'_, H, K> {
             self.host.step(&Step::Update { stage, address, word: new });
         }
         Ok(done)
+    }
+}
+
+/// The fault of a table access: the record tells of the transaction, and only TTRnW of the table access.
+#[cold]
+fn of_table(fault: Fault, transaction: Demand, access: Demand) -> Fault {
+    match fault {
+        Fault::Permission(place, _) => {
+            let read = transaction.access == permission::Access::Read;
+            Fault::Permission(place, Denied { read, table_write: access.writes() })
+        }
+        fault => fault,
     }
 }
 
