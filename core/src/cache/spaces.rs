@@ -381,12 +381,6 @@ impl Spaces {
         }
     }
 
-    /// Whether any of the spaces has entries that are smaller than their leaves.
-    #[inline]
-    pub(super) fn are_fractured(&self, numbers: Numbers) -> bool {
-        numbers.into_iter().any(|n| self.slot(n).fractured != 0)
-    }
-
     /// The live spaces that a scope names.
     pub(super) fn named(&self, scope: &Scope) -> Numbers {
         let mut named = Numbers::NONE;

@@ -1,14 +1,14 @@
 //! How the IOTLB forgets: whole spaces by their generation, probes where the span is small, otherwise one pass.
 
 use super::{Iotlb, Mark, sign_extend};
-use crate::arch::addr::Stage;
+use crate::arch::addr::{Stage, low_mask};
 use crate::cache::scope::{Scope, Span, Verdict};
 use crate::cache::spaces::{El1, Name, Numbers};
 use crate::env::trace::{Step, Trace};
 use crate::format::command::Command;
 
 /// Slots whose tags are compared with a span before any of them is looked at more closely.
-const CHUNK: usize = 32;
+const CHUNK: usize = 128;
 
 /// A probe costs about as much as the pass over so many slots.
 const PROBE: u64 = 24;
@@ -135,26 +135,37 @@ impl<const N: usize> Iotlb<N> {
     }
 
     /// Drops the entries of spaces that may meet `span`.
-    #[inline]
+    #[inline(never)]
     fn forget_met(&mut self, met: Numbers, span: &Span) -> Effect {
-        if span.first >> 12 == span.last >> 12 && !self.spaces.are_fractured(met) {
-            self.forget_page(met, span.first)
-        } else {
-            self.forget_range(met, span)
+        let mut effect = Effect::default();
+        let mut rest = met;
+        if span.first >> 12 == span.last >> 12 {
+            rest = Numbers::NONE;
+            for number in met {
+                if self.spaces.slot(number).fractured == 0 {
+                    let Effect { scanned, dropped } = self.forget_page(number, span.first);
+                    effect.scanned += scanned;
+                    effect.dropped += dropped;
+                } else {
+                    rest.insert(number);
+                }
+            }
         }
+        if !rest.is_empty() {
+            self.forget_range(rest, span, &mut effect);
+        }
+        effect
     }
 
-    /// Drops the entries of spaces that hold one page, where none is smaller than its leaf.
-    #[inline(never)]
-    fn forget_page(&mut self, met: Numbers, address: u64) -> Effect {
+    /// Drops the entries of a space that hold one page, none of which is smaller than its leaf.
+    #[inline(always)]
+    fn forget_page(&mut self, number: usize, address: u64) -> Effect {
         let mut effect = Effect::default();
-        for number in met {
-            for size in Numbers(self.spaces.slot(number).sizes) {
-                effect.scanned += self.ways;
-                if let Some(slot) = self.probe(number, address, size as u32) {
-                    effect.dropped += 1;
-                    self.kill(slot, number, false);
-                }
+        for size in Numbers(self.spaces.slot(number).sizes) {
+            effect.scanned += self.ways;
+            if let Some(slot) = self.probe(number, address, size as u32) {
+                effect.dropped += 1;
+                self.kill(slot, number, false);
             }
         }
         effect
@@ -162,8 +173,7 @@ impl<const N: usize> Iotlb<N> {
 
     /// The same for spans of more than a page, and for entries that are smaller than their leaves.
     #[inline(never)]
-    fn forget_range(&mut self, met: Numbers, span: &Span) -> Effect {
-        let mut effect = Effect::default();
+    fn forget_range(&mut self, met: Numbers, span: &Span, effect: &mut Effect) {
         let mut rest = Numbers::NONE;
         for number in met {
             if self.spaces.slot(number).is_inside(span) {
@@ -178,7 +188,6 @@ impl<const N: usize> Iotlb<N> {
                 effect.dropped += 1;
             });
         }
-        effect
     }
 
     /// Calls `found` with every slot of the spaces `named` whose leaf meets `span`, and says how many slots it looked at.
@@ -201,7 +210,10 @@ impl<const N: usize> Iotlb<N> {
             let slot = self.spaces.slot(number);
             let span = slot.clip(span);
             for size in Numbers(slot.sizes) {
-                // An entry that begins before the span holds its first address.
+                // An entry that begins before the span holds its first address; the pass finds those that begin inside.
+                if !few && span.first & low_mask(size as u32) == 0 {
+                    continue;
+                }
                 let last = if few { span.last >> size } else { span.first >> size };
                 for page in span.first >> size..=last {
                     scanned += self.ways;
@@ -219,17 +231,11 @@ impl<const N: usize> Iotlb<N> {
         let first = (span.first >> 12) as u32;
         let length = u32::try_from((span.last >> 12) - (span.first >> 12)).unwrap_or(u32::MAX);
         let slots = self.slots();
-        for start in (0..slots).step_by(CHUNK) {
-            let end = (start + CHUNK).min(slots);
-            let Some(pages) = self.pages.get(start..end) else { break };
-            let any = match pages.try_into() {
-                Ok(pages) => any_between::<CHUNK>(pages, first, length),
-                Err(_) => true,
-            };
-            if !any {
-                continue;
-            }
-            for slot in start..end {
+        let mut start = 0;
+        while let Some(at) = self.chunk_between(start, first, length) {
+            let end = (at + CHUNK).min(slots);
+            start = end;
+            for slot in at..end {
                 let Some(mark) = self.marks.get(slot) else { break };
                 let number = mark.tag().number();
                 let address = self.address(*mark);
@@ -240,6 +246,17 @@ impl<const N: usize> Iotlb<N> {
             }
         }
         slots as u32
+    }
+
+    /// The first slot of the next chunk, from `start` on, in which an entry may begin between two 32-bit halves of pages.
+    #[inline]
+    fn chunk_between(&self, start: usize, first: u32, length: u32) -> Option<usize> {
+        let slots = self.slots();
+        let (chunks, rest) = self.pages.get(start..slots)?.as_chunks::<CHUNK>();
+        match chunks.iter().position(|pages| any_between(pages, first, length)) {
+            Some(chunk) => Some(start + chunk * CHUNK),
+            None => (!rest.is_empty()).then_some(slots - rest.len()),
+        }
     }
 
     /// The same where entries are smaller than their leaves.
@@ -346,5 +363,8 @@ impl<const N: usize> Iotlb<N> {
 /// Whether any of `pages` lies between `first` and `first + length`, both included; wraps with 32 bits.
 #[inline]
 fn any_between<const C: usize>(pages: &[u32; C], first: u32, length: u32) -> bool {
-    pages.iter().fold(false, |any, page| any | (page.wrapping_sub(first) <= length))
+    // Of 32-bit numbers, SSE2 compares signed ones alone: all are seen from where the least one of these is `first`.
+    let origin = first.wrapping_sub(1 << 31);
+    let last = length.wrapping_sub(1 << 31) as i32;
+    !pages.iter().fold(true, |none, page| none & (page.wrapping_sub(origin) as i32 > last))
 }
