@@ -278,7 +278,12 @@ impl<const N: usize> Smmu<N> {
         Ok(Translation {
             pa: second.at(Ipa(input)),
             span: size - (input & (size - 1)),
-            attributes: transaction.through_stage2(&stream.overrides, demand, (second.memory(), second.sh()), s2),
+            attributes: transaction.through_stage2(
+                &stream.overrides,
+                demand,
+                (second.memory(), second.sh()),
+                s2,
+            ),
         })
     }
 }

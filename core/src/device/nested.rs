@@ -28,8 +28,7 @@ pub(super) struct Pair {
 }
 
 impl Pair {
-    pub(super) const NOTHING: Self =
-        Self { first: Character::NONE, second: 0, both: Character::NONE };
+    pub(super) const NOTHING: Self = Self { first: Character::NONE, second: 0, both: Character::NONE };
 }
 
 /// Walks both stages for `input`: the payload, and log2 of its size.
@@ -146,7 +145,8 @@ impl<const N: usize> Caches<N> {
             false => None,
         };
         let (word, shift) = seconds.usual.leaf(table, ipa.0, host);
-        if word & !ADDRESS != seconds.leaf || shift != seconds.shift || !seconds.second.rights().has(required) {
+        if word & !ADDRESS != seconds.leaf || shift != seconds.shift || !seconds.second.rights().has(required)
+        {
             return None;
         }
         let second = seconds.second.moved(Pa(seconds.usual.output(word, shift)?));

@@ -124,10 +124,15 @@ impl<const N: usize> Smmu<N> {
                         // Where nobody watches, the usual walk needs no more than its descriptors.
                         if let Some(gap) = gap
                             && !host.watches()
-                            && let Some(payload) = self.close(place, need, input, &gap, host)
+                            && let Some(closed) = self.close(place, need, input, &gap, host)
                         {
                             let hit = Hit { slot: 0, log2_size: gap.log2_size };
-                            return Ok(translation(Answer::of(0, address, payload, hit), address, need));
+                            return match closed {
+                                Ok(payload) => {
+                                    Ok(translation(Answer::of(0, address, payload, hit), address, need))
+                                }
+                                Err(fault) => Err(self.fail(place, transaction, need, fault, host)),
+                            };
                         }
                         return self.translate_missed(place, transaction, input, host);
                     }
@@ -137,7 +142,8 @@ impl<const N: usize> Smmu<N> {
         self.translate_anew(transaction, host)
     }
 
-    /// Closes a gap by the usual walk to a leaf like the last one; `None`, and nothing has happened, if it is another.
+    /// Closes a gap by the usual walk to a leaf like the last one. An invalid descriptor is a fault; `None`, and nothing has
+    /// happened, if it is anything else.
     #[inline(never)]
     fn close<H: Host + ?Sized>(
         &mut self,
@@ -146,7 +152,7 @@ impl<const N: usize> Smmu<N> {
         input: u64,
         gap: &Gap,
         host: &H,
-    ) -> Option<Packed> {
+    ) -> Option<Result<Packed, Fault>> {
         let Caches { iotlb, tables, keeps_tables, .. } = &mut self.caches;
         let (recent, known) = self.recents.known(place)?;
         if iotlb.is_stale(&recent.spaces) || !iotlb.is_bounded() {
@@ -159,14 +165,16 @@ impl<const N: usize> Smmu<N> {
             false => None,
         };
         let (word, shift) = usual.leaf(table, input, host);
-        let character = known.usual_character(word, shift, upper)?;
+        let Some(character) = known.usual_character(word, shift, upper) else {
+            return (word & 1 == 0).then_some(Err(Fault::Translation(Place::INPUT)));
+        };
         let output = usual.output(word, shift)?;
         if shift != gap.log2_size || !character.is_own() || !character.rights().has(need.rights()) {
             return None;
         }
         let payload = character.at(output);
         iotlb.close(gap, input & (u64::MAX << (shift % 64)), payload)?;
-        Some(payload)
+        Some(Ok(payload))
     }
 
     /// A miss of such a stream, which may use `input`.
@@ -207,22 +215,31 @@ impl<const N: usize> Smmu<N> {
             return self.translate_anew(transaction, host);
         };
         let need = recent.need(Kind::of(transaction));
-        let demand = Demand {
-            access: transaction.access,
-            privileged: need.privileged(),
-            instruction: need.instruction(),
-            asks: false,
-        };
+        let demand = need.demand(transaction.access);
         let mut walk = Walk { features, host, kept: caches, demand };
         match refill(&mut walk, known, &mut recent.spaces, input) {
             Ok((payload, hit)) => {
                 Ok(translation(Answer::of(need.question(address), address, payload, hit), address, need))
             }
-            Err(fault) => {
-                let rule = rule(&fault, &known.stream, Some(&known.cd));
-                Err(self.terminate(transaction, &Failure { fault: Some(fault), demand, rule }, host))
-            }
+            Err(fault) => Err(self.fail(place, transaction, need, fault, host)),
         }
+    }
+
+    /// Ends a transaction of a known stream by what its CD and STE say.
+    #[cold]
+    #[inline(never)]
+    fn fail<H: Host + ?Sized>(
+        &mut self,
+        place: usize,
+        transaction: &Transaction,
+        need: Need,
+        fault: Fault,
+        host: &mut H,
+    ) -> Terminated {
+        let known = self.recents.known(place);
+        let rule = known.map_or(Rule::FIRM, |(_, known)| rule(&fault, &known.stream, Some(&known.cd)));
+        let demand = need.demand(transaction.access);
+        self.terminate(transaction, &Failure { fault: Some(fault), demand, rule }, host)
     }
 
     /// The long way: registers, structures, IOTLB, walk.

@@ -104,6 +104,9 @@ pub(crate) struct Usual {
 }
 
 impl Usual {
+    /// No leaf: where a descriptor is this itself, the walk that leaves nothing out has to look at it too.
+    pub(crate) const OTHER: u64 = u64::MAX;
+
     pub(crate) const fn new(start: Descent, granule: Granule, output_bits: u8) -> Self {
         let tables = low_mask(48) & !low_mask(granule.shift());
         // Bits 63 to 59 of a table descriptor forbid.
@@ -112,7 +115,7 @@ impl Usual {
     }
 
     /// The leaf of `input`, or whatever stands in its place, and log2 of the bytes that it covers; from the last level's table
-    /// on, if that is known. 0 where the walk is not as usual, or memory aborts.
+    /// on, if that is known. [`Usual::OTHER`] where the walk is not as usual, or memory aborts.
     #[inline(never)]
     pub(crate) fn leaf<M: Memory + ?Sized>(&self, table: Option<u64>, input: u64, memory: &M) -> (u64, u32) {
         let Descent { stride, .. } = self.start;
@@ -123,12 +126,12 @@ impl Usual {
         };
         loop {
             let location = table | (input >> (shift % 64) & index) << 3;
-            let Ok(word) = memory.read_u64(Pa(location)) else { return (0, shift) };
+            let Ok(word) = memory.read_u64(Pa(location)) else { return (Self::OTHER, shift) };
             if word & 0b11 != 0b11 || shift <= self.page {
                 return (word, shift);
             }
             if word & self.unusual != 0 {
-                return (0, shift);
+                return (Self::OTHER, shift);
             }
             table = word & self.tables;
             shift -= stride;

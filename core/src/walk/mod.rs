@@ -11,8 +11,8 @@ mod stage1;
 mod stage2;
 pub mod structures;
 
-pub(crate) use second::Second;
 pub(crate) use geometry::{Descent, Usual};
+pub(crate) use second::Second;
 pub(crate) use stage1::{Found, Path};
 
 use crate::arch::addr::{Granule, Ipa, Level, Pa, Stage, align_down};

@@ -138,10 +138,8 @@ pub fn stage1(leaf: u64, limits: TableLimits, cd: &Cd, world: StreamWorld) -> (R
 pub fn stage2(leaf: u64, s2: &Stage2, xnx: bool) -> (Rights, bool) {
     // A byte for each value of XN[1:0]; without XNX only its bit 1 counts.
     const BOTH: u8 = Rights::PX | Rights::UX;
-    const EXECUTE: [u32; 2] = [
-        u32::from_le_bytes([BOTH, BOTH, 0, 0]),
-        u32::from_le_bytes([BOTH, Rights::UX, 0, Rights::PX]),
-    ];
+    const EXECUTE: [u32; 2] =
+        [u32::from_le_bytes([BOTH, BOTH, 0, 0]), u32::from_le_bytes([BOTH, Rights::UX, 0, Rights::PX])];
     let [without, with] = EXECUTE;
     let execute = (if xnx { with } else { without } >> (8 * field::S2XN.get(leaf))) as u8;
     let clean = s2.hardware_dirty && field::DBM.get(leaf) != 0 && field::S2AP1.get(leaf) == 0;

@@ -2,8 +2,8 @@
 
 use super::geometry::Descent;
 use super::permission::{self, is_device};
-use super::stage1::contiguous;
 use super::second::Second;
+use super::stage1::contiguous;
 use super::{Keep, RESTARTS, Updates, Walk};
 use crate::arch::addr::{Granule, Ipa, Level, Pa, Stage, align_down, low_mask};
 use crate::arch::entry::{Leaf, Rights, Space, TableEntry, TableLimits};
@@ -141,7 +141,8 @@ impl<H: Memory + Trace + ?Sized, K: Keep> Walk<'_, H, K> {
             log2_size = contiguous(word, neighbours, log2_size, ipa.0, output, bits);
         }
         let output = Pa(align_down(output, log2_size));
-        let second = Second::new(output, Leaf { granule, level, log2_size: log2_size as u8 }, rights, clean, word);
+        let second =
+            Second::new(output, Leaf { granule, level, log2_size: log2_size as u8 }, rights, clean, word);
         if class != Class::In {
             self.kept.keep_second(space, ipa, &second, self.host);
         }

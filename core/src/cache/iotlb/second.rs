@@ -1,8 +1,8 @@
 //! What stage 2 alone says about the tables of stage 1: a nested walk asks for it at each of them.
 
-use super::{Gap, Iotlb, Packed, SpaceRefs};
 #[cfg(feature = "alloc")]
 use super::Entry;
+use super::{Gap, Iotlb, Packed, SpaceRefs};
 use crate::arch::addr::{Ipa, align_down};
 use crate::arch::entry::Space;
 use crate::env::trace::{Step, Trace};
