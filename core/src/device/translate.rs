@@ -12,7 +12,7 @@ use crate::arch::id::{Asid, Stag};
 use crate::cache::iotlb::{Answer, Gap, Hit, Packed, SpaceRefs};
 use crate::env::Host;
 use crate::env::memory::Memory;
-use crate::env::trace::{Step, Trace};
+use crate::env::trace::{NoTrace, Step, Trace};
 use crate::format::cd::Cd;
 use crate::format::event::{Event, EventKind, Requester};
 use crate::format::regs::{Reg, cr0, cr2, gbpa};
@@ -126,10 +126,10 @@ impl<const N: usize> Smmu<N> {
                             && !host.watches()
                             && let Some(closed) = self.close(place, need, input, &gap, host)
                         {
-                            let hit = Hit { slot: 0, log2_size: gap.log2_size };
                             return match closed {
-                                Ok(payload) => {
-                                    Ok(translation(Answer::of(0, address, payload, hit), address, need))
+                                Ok((payload, log2_size)) => {
+                                    let answer = Answer::of(0, address, payload, Hit { slot: 0, log2_size });
+                                    Ok(translation(answer, address, need))
                                 }
                                 Err(fault) => Err(self.fail(place, transaction, need, fault, host)),
                             };
@@ -152,7 +152,7 @@ impl<const N: usize> Smmu<N> {
         input: u64,
         gap: &Gap,
         host: &H,
-    ) -> Option<Result<Packed, Fault>> {
+    ) -> Option<Result<(Packed, u32), Fault>> {
         let Caches { iotlb, tables, keeps_tables, .. } = &mut self.caches;
         let (recent, known) = self.recents.known(place)?;
         if iotlb.is_stale(&recent.spaces) || !iotlb.is_bounded() {
@@ -169,12 +169,17 @@ impl<const N: usize> Smmu<N> {
             return (word & 1 == 0).then_some(Err(Fault::Translation(Place::INPUT)));
         };
         let output = usual.output(word, shift)?;
-        if shift != gap.log2_size || !character.is_own() || !character.rights().has(need.rights()) {
+        if !character.rights().has(need.rights()) {
             return None;
         }
         let payload = character.at(output);
-        iotlb.close(gap, input & (u64::MAX << (shift % 64)), payload)?;
-        Some(Ok(payload))
+        let first = input & (u64::MAX << (shift % 64));
+        if shift == gap.log2_size && character.is_own() {
+            iotlb.close(gap, first, payload)?;
+        } else {
+            iotlb.fill(&mut recent.spaces, &known.space, first, shift, payload, &mut NoTrace)?;
+        }
+        Some(Ok((payload, shift)))
     }
 
     /// A miss of such a stream, which may use `input`.
