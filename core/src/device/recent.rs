@@ -110,6 +110,11 @@ impl Need {
         address & !low_mask(12) | self.0 as u64
     }
 
+    /// What an access demands that needs this.
+    pub(super) const fn demand(self, access: Access) -> Demand {
+        Demand { access, privileged: self.privileged(), instruction: self.instruction(), asks: false }
+    }
+
     #[inline]
     pub(super) const fn rights(self) -> u8 {
         self.0 as u8 & 0x3f

@@ -41,6 +41,16 @@ pub(super) struct Passage {
     pub(super) translation: Translation,
 }
 
+/// What the usual walk has done about a gap.
+enum Closed {
+    /// There is an entry now.
+    By(Packed),
+    /// There is no translation.
+    ByNothing,
+    /// Nothing has happened: it takes another walk.
+    No,
+}
+
 /// A transaction that does not go through.
 #[derive(Clone, Copy)]
 pub(super) struct Failure {
@@ -124,10 +134,18 @@ impl<const N: usize> Smmu<N> {
                         // Where nobody watches, the usual walk needs no more than its descriptors.
                         if let Some(gap) = gap
                             && !host.watches()
-                            && let Some(payload) = self.close(place, need, input, &gap, host)
                         {
-                            let hit = Hit { slot: 0, log2_size: gap.log2_size };
-                            return Ok(translation(Answer::of(0, address, payload, hit), address, need));
+                            match self.close(place, need, input, &gap, host) {
+                                Closed::By(payload) => {
+                                    let hit = Hit { slot: 0, log2_size: gap.log2_size };
+                                    let answer = Answer::of(0, address, payload, hit);
+                                    return Ok(translation(answer, address, need));
+                                }
+                                Closed::ByNothing => {
+                                    return Err(self.terminate_untranslated(place, transaction, need, host));
+                                }
+                                Closed::No => {}
+                            }
                         }
                         return self.translate_missed(place, transaction, input, host);
                     }
@@ -137,7 +155,24 @@ impl<const N: usize> Smmu<N> {
         self.translate_anew(transaction, host)
     }
 
-    /// Closes a gap by the usual walk to a leaf like the last one; `None`, and nothing has happened, if it is another.
+    /// The walk has ended in a descriptor that is invalid.
+    #[cold]
+    #[inline(never)]
+    fn terminate_untranslated<H: Host + ?Sized>(
+        &mut self,
+        place: usize,
+        transaction: &Transaction,
+        need: Need,
+        host: &mut H,
+    ) -> Terminated {
+        let fault = Fault::Translation(Place::INPUT);
+        let rule = self.recents.known(place).map(|(_, known)| rule(&fault, &known.stream, Some(&known.cd)));
+        let demand = need.demand(transaction.access);
+        let failure = Failure { fault: Some(fault), demand, rule: rule.unwrap_or(Rule::FIRM) };
+        self.terminate(transaction, &failure, host)
+    }
+
+    /// Closes a gap by the usual walk to a leaf like the last one.
     #[inline(never)]
     fn close<H: Host + ?Sized>(
         &mut self,
@@ -146,27 +181,34 @@ impl<const N: usize> Smmu<N> {
         input: u64,
         gap: &Gap,
         host: &H,
-    ) -> Option<Packed> {
+    ) -> Closed {
         let Caches { iotlb, tables, keeps_tables, .. } = &mut self.caches;
-        let (recent, known) = self.recents.known(place)?;
+        let Some((recent, known)) = self.recents.known(place) else { return Closed::No };
         if iotlb.is_stale(&recent.spaces) || !iotlb.is_bounded() {
-            return None;
+            return Closed::No;
         }
         let upper = known.is_upper(input);
-        let usual = known.usual(upper)?;
-        let table = match keeps_tables {
-            true => Some(known.last_table(input, tables.changes())?),
-            false => None,
-        };
-        let (word, shift) = usual.leaf(table, input, host);
-        let character = known.usual_character(word, shift, upper)?;
-        let output = usual.output(word, shift)?;
-        if shift != gap.log2_size || !character.is_own() || !character.rights().has(need.rights()) {
-            return None;
+        let Some(usual) = known.usual(upper) else { return Closed::No };
+        let table = if *keeps_tables { known.last_table(input, tables.changes()) } else { None };
+        if *keeps_tables && table.is_none() {
+            return Closed::No;
         }
-        let payload = character.at(output);
-        iotlb.close(gap, input & (u64::MAX << (shift % 64)), payload)?;
-        Some(payload)
+        let (word, shift) = usual.leaf(table, input, host);
+        if word & 1 == 0 {
+            return if shift == 0 { Closed::No } else { Closed::ByNothing };
+        }
+        if let Some(character) = known.usual_character(word, shift, upper)
+            && let Some(output) = usual.output(word, shift)
+            && shift == gap.log2_size
+            && character.is_own()
+            && character.rights().has(need.rights())
+        {
+            let payload = character.at(output);
+            if iotlb.close(gap, input & (u64::MAX << (shift % 64)), payload).is_some() {
+                return Closed::By(payload);
+            }
+        }
+        Closed::No
     }
 
     /// A miss of such a stream, which may use `input`.
@@ -207,12 +249,7 @@ impl<const N: usize> Smmu<N> {
             return self.translate_anew(transaction, host);
         };
         let need = recent.need(Kind::of(transaction));
-        let demand = Demand {
-            access: transaction.access,
-            privileged: need.privileged(),
-            instruction: need.instruction(),
-            asks: false,
-        };
+        let demand = need.demand(transaction.access);
         let mut walk = Walk { features, host, kept: caches, demand };
         match refill(&mut walk, known, &mut recent.spaces, input) {
             Ok((payload, hit)) => {

@@ -112,7 +112,7 @@ impl Usual {
     }
 
     /// The leaf of `input`, or whatever stands in its place, and log2 of the bytes that it covers; from the last level's table
-    /// on, if that is known. 0 where the walk is not as usual, or memory aborts.
+    /// on, if that is known. Both are 0 where the walk is not as usual, or memory aborts.
     #[inline(never)]
     pub(crate) fn leaf<M: Memory + ?Sized>(&self, table: Option<u64>, input: u64, memory: &M) -> (u64, u32) {
         let Descent { stride, .. } = self.start;
@@ -123,12 +123,12 @@ impl Usual {
         };
         loop {
             let location = table | (input >> (shift % 64) & index) << 3;
-            let Ok(word) = memory.read_u64(Pa(location)) else { return (0, shift) };
+            let Ok(word) = memory.read_u64(Pa(location)) else { return (0, 0) };
             if word & 0b11 != 0b11 || shift <= self.page {
                 return (word, shift);
             }
             if word & self.unusual != 0 {
-                return (0, shift);
+                return (0, 0);
             }
             table = word & self.tables;
             shift -= stride;
