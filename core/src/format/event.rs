@@ -225,6 +225,7 @@ impl Event {
 
     /// The 32 bytes of the record, or `None` for a fault that makes none. Fields that are UNKNOWN or RES0 are 0.
     #[must_use]
+    #[inline]
     pub fn encode(&self) -> Option<[u64; 4]> {
         let mut words = [0; 4];
         let w = &mut words;
@@ -318,10 +319,12 @@ impl PageHint {
     }
 }
 
+#[inline]
 fn put_fetch_address(words: &mut [u64; 4], address: Pa) {
     field::FETCHADDR.set(words, address.0 >> 3);
 }
 
+#[inline]
 fn put_place(words: &mut [u64; 4], from: &Requester, place: Place) {
     field::PNU.set(words, from.privileged.into());
     field::IND.set(words, from.instruction.into());
