@@ -7,8 +7,7 @@ use smmuv3::format::command::Command;
 use smmuv3::format::regs::{Reg, cr0};
 use smmuv3::walk::Keep;
 use smmuv3::{
-    Configuration, Env, Features, Granule, Ipa, Level, NoInterrupts, NoTrace, Settings, Smmu, StreamId,
-    SubstreamId, Trace,
+    Configuration, Env, Features, Ipa, NoInterrupts, NoTrace, Settings, Smmu, StreamId, SubstreamId, Trace,
 };
 
 use crate::host::Anything;
@@ -127,7 +126,6 @@ fn inspection(smmu: &Smmu<ENTRIES>) {
     config.stes().for_each(keep);
     config.cds().for_each(keep);
     keep((config.ste(any(StreamId(0))), config.cd(any(StreamId(0)), any(SubstreamId(0)))));
-    keep(tables.find(&any(SPACE), any(Granule::Kib4), any(Level::L0), any(0)));
 }
 
 /// The caches by themselves, filled with what the device never fills them with.
@@ -161,7 +159,7 @@ fn caches(smmu: &Smmu<ENTRIES>) {
     keep((iotlb, tables, config));
 
     let forget = &mut smmuv3::walk::Forget;
-    keep((forget.find(&any(SPACE), any(0), trace), forget.find_ipa(&any(SPACE), any(Ipa(0)), trace)));
+    keep((forget.find(&any(SPACE), any(0), trace), forget.find_second(&any(SPACE), any(Ipa(0)), trace)));
 }
 
 fn invalidate<T: Trace>(
