@@ -121,16 +121,18 @@ struct Done {
     dropped: u32,
     excess: u32,
     scanned: u32,
+    tables: u32,
+    span: Option<preview::Span>,
 }
 
 #[derive(Serialize)]
 struct Reached {
     stream: u32,
-    address: String,
     text: String,
     truth: String,
     stale: bool,
     hit: bool,
+    reads: u32,
     ok: bool,
 }
 
@@ -198,14 +200,16 @@ pub(crate) fn panels(history: &History, frame: &Frame, question: Option<&Questio
             dropped: last.dropped,
             excess: last.excess,
             scanned: last.scanned,
+            tables: last.tables,
+            span: Question::new(world, &last.command).and_then(|question| preview::span(&question)),
         }),
         access: world.access.as_ref().map(|access| Reached {
             stream: access.stream,
-            address: hex(access.address),
-            text: access.result.words(),
+            text: access.words(),
             truth: access.truth.map_or_else(String::new, |truth| truth.words()),
             stale: access.stale,
             hit: access.hit,
+            reads: access.reads,
             ok: access.result.is_ok(),
         }),
         streams: world
@@ -335,16 +339,9 @@ fn configuration(world: &World) -> Vec<Record> {
         let at = crate::guest::STREAM_TABLE + 64 * u64::from(stream.id);
         let words: [u64; 8] = core::array::from_fn(|n| world.ram.word(at + 8 * n as u64));
         let shown = rows!(smmuv3::format::ste::field: V CONFIG S1FMT S1CONTEXTPTR S1CDMAX SHCFG S2VMID S2T0SZ S2SL0 S2TG S2PS S2AA64 S2R S2TTB);
-        let config = match ste::field::CONFIG.of(&words) {
-            0b100 => "bypass",
-            0b101 => "stage 1",
-            0b110 => "stage 2",
-            0b111 => "stage 1 and 2",
-            _ => "abort",
-        };
         records.push(Record {
             title: format!("STE of stream {}", stream.id),
-            text: config.to_owned(),
+            text: config(&words).to_owned(),
             address: hex(at),
             words: words.iter().map(|word| hex(*word)).collect(),
             fields: fields(&shown, &words),
@@ -374,6 +371,17 @@ fn configuration(world: &World) -> Vec<Record> {
         });
     }
     records
+}
+
+/// What an STE does with a transaction.
+fn config(ste: &[u64]) -> &'static str {
+    match ste::field::CONFIG.of(ste) {
+        0b100 => "bypass",
+        0b101 => "stage 1",
+        0b110 => "stage 2",
+        0b111 => "stage 1 and 2",
+        _ => "abort",
+    }
 }
 
 fn tables(world: &World, question: Option<&Question>) -> Vec<Table> {
