@@ -115,7 +115,7 @@ export function drawBand(
   ctx.fillStyle = theme.free;
   ctx.fillRect(left, strip, width - left, stripHeight);
   ctx.fillStyle = theme.dim;
-  ctx.fillText('2^12…52', 0, strip + stripHeight / 2);
+  ctx.fillText('all', 0, strip + stripHeight / 2);
   const fills = palette(theme);
   // Thousands of entries may share a pixel: each is drawn once.
   const across = Math.ceil(width) + 4;

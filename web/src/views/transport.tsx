@@ -52,7 +52,8 @@ export function Transport({ store }: { readonly store: Store }) {
       const wait = speed.value === 1 ? 450 : speed.value === 4 ? 120 : calm ? 250 : 0;
       if (at - time.current < wait) return;
       time.current = at;
-      const steps = speed.value <= 4 ? 1 : speed.value <= 16 ? 1 : Math.ceil(speed.value / 16);
+      // An odd number, so that a frame is not always at the same place of a batch of commands; calm frames are fewer.
+      const steps = speed.value <= 16 ? 1 : Math.ceil(speed.value / 16 * (calm ? 15 : 1)) | 1;
       count += 1;
       if (store.run(steps, speed.value > 4 && count % 4 !== 0) === 0) running.value = false;
     };
