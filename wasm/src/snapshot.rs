@@ -8,7 +8,7 @@ use crate::command;
 use crate::frame::{Frame, Question, name};
 use crate::history::History;
 use crate::registers;
-use crate::text::{bytes, hex};
+use crate::text::{bytes, hex, plain_hex};
 use crate::watch::{Counters, Kind};
 use crate::world::World;
 use serde::Serialize;
@@ -21,12 +21,12 @@ use smmuv3::format::{cd, ste};
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-pub(crate) struct Panels {
+pub(crate) struct Panels<'a> {
     now: u32,
     end: u32,
     over: bool,
-    trouble: Option<String>,
-    note: String,
+    trouble: Option<&'a str>,
+    note: &'a str,
     knobs: String,
     sets: u32,
     ways: u32,
@@ -38,7 +38,7 @@ pub(crate) struct Panels {
     events: Vec<Record>,
     config: Vec<Record>,
     tables: Vec<Table>,
-    log: Vec<Line>,
+    log: Vec<Line<'a>>,
     last: Option<Done>,
     access: Option<Reached>,
     streams: Vec<Stream>,
@@ -46,7 +46,7 @@ pub(crate) struct Panels {
 
 #[derive(Serialize)]
 pub(crate) struct Bits {
-    name: String,
+    name: &'static str,
     high: u32,
     low: u32,
     value: String,
@@ -107,11 +107,11 @@ struct Table {
 }
 
 #[derive(Serialize)]
-struct Line {
+struct Line<'a> {
     first: u32,
     last: u32,
     kind: Kind,
-    text: String,
+    text: &'a str,
 }
 
 #[derive(Serialize)]
@@ -145,18 +145,13 @@ struct Stream {
     granule: u32,
 }
 
-fn fields(rows: &[(&str, Field)], words: &[u64]) -> Vec<Bits> {
+fn fields(rows: &[(&'static str, Field)], words: &[u64]) -> Vec<Bits> {
     rows.iter().map(|(name, field)| bits(name, *field, words)).collect()
 }
 
-fn bits(name: &str, field: Field, words: &[u64]) -> Bits {
+fn bits(name: &'static str, field: Field, words: &[u64]) -> Bits {
     let low = u32::from(field.lo());
-    Bits {
-        name: name.to_owned(),
-        high: low + u32::from(field.width()) - 1,
-        low,
-        value: format!("{:#x}", field.of(words)),
-    }
+    Bits { name, high: low + u32::from(field.width()) - 1, low, value: plain_hex(field.of(words)) }
 }
 
 macro_rules! rows {
@@ -172,7 +167,7 @@ const LINES: usize = 120;
 /// Around a full queue, only this many slots are decoded.
 const SLOTS: u32 = 128;
 
-pub(crate) fn panels(history: &History, frame: &Frame, question: Option<&Question>) -> Panels {
+pub(crate) fn panels<'a>(history: &'a History, frame: &Frame, question: Option<&Question>) -> Panels<'a> {
     let world = &history.world;
     let iotlb = world.smmu.iotlb();
     let (sets, ways) = iotlb.geometry();
@@ -180,8 +175,8 @@ pub(crate) fn panels(history: &History, frame: &Frame, question: Option<&Questio
         now: world.now,
         end: history.end(),
         over: history.is_over(),
-        trouble: history.trouble.clone(),
-        note: world.note.clone(),
+        trouble: history.trouble.as_deref(),
+        note: &world.note,
         knobs: history.knobs.words(),
         sets,
         ways,
@@ -416,15 +411,10 @@ fn tables(world: &World, question: Option<&Question>) -> Vec<Table> {
     sorted.into_iter().map(|(_, table)| table).collect()
 }
 
-fn log(history: &History) -> Vec<Line> {
+fn log(history: &History) -> Vec<Line<'_>> {
     let now = history.world.now;
     let shown = history.lines.iter().rev().skip_while(|line| line.first > now).take(LINES);
     shown
-        .map(|line| Line {
-            first: line.first,
-            last: line.last.min(now),
-            kind: line.kind,
-            text: line.text.clone(),
-        })
+        .map(|line| Line { first: line.first, last: line.last.min(now), kind: line.kind, text: &line.text })
         .collect()
 }

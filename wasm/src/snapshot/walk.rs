@@ -75,14 +75,14 @@ pub(crate) fn walk(world: &World, stream: u32, address: u64) -> Walk {
         }
         let high = (low + granule.stride() - 1).min(47);
         split.push(Bits {
-            name: format!("L{}", level.number()),
+            name: ["L0", "L1", "L2", "L3"].get(level.number() as usize).copied().unwrap_or("L"),
             high,
             low,
             value: format!("{:#x}", address >> low & ((1 << (high - low + 1)) - 1)),
         });
     }
     split.push(Bits {
-        name: "offset".to_owned(),
+        name: "offset",
         high: granule.shift() - 1,
         low: 0,
         value: format!("{:#x}", address & (granule.bytes() - 1)),
