@@ -47,7 +47,7 @@ export function Grid({ store }: { readonly store: Store }) {
           move(by);
         }}
       />
-      <p class="legend" aria-hidden="true">{LEGEND.filter(([kind]) => seen.has(kind)).map(([kind, name]) => <span key={kind}><i class={`swatch ${kind}`} />{name}</span>)}<span>a column is a set{live === 0 ? '' : ', pale is unused for long'}</span></p>
+      <p class="legend" aria-hidden="true">{LEGEND.filter(([kind]) => seen.has(kind)).map(([kind, name]) => <span key={kind}><i class={`swatch ${kind}`} />{name}</span>)}<span>column: set</span><span>cell: way</span>{live === 0 ? null : <span>pale, or short bar: unused for long</span>}</p>
       <output class="said" aria-live="polite">{slot.value < 0 ? `Choose a slot to see ${answer === null ? 'what it holds' : 'why its entry stays or goes'}.` : said(store, slot.value)}</output>
       <Fold>{() => (
         <Entries columns={columns.value} ways={ways} id="iotlb-table" />
