@@ -170,6 +170,8 @@ export function createStore(catalog: Library) {
       step.value = n;
       if (scenario.value.id !== lesson.scenario.id) begin(lesson.scenario, false, '');
       if (lesson.time === true) speed.value = 16384;
+      // The step after the storm speaks of its cost: it is found out before it is asked for.
+      if (LESSONS[n - 1]?.time === true) setTimeout(storm, 300);
     });
   }
 
@@ -222,6 +224,8 @@ export function createStore(catalog: Library) {
       other.load(`${USUAL_KNOBS} ${words}`, setup, script);
       other.run(0xffff_ffff);
       stormed = other.panels().counters;
+      // Its memory may have moved that of the columns.
+      queueMicrotask(() => refresh());
     }
     return stormed;
   }

@@ -204,8 +204,8 @@ unmap 8 0x4000000000 bytes=32M
     ],
     scene: 'eight entries, and the three tables on their way; the tables in memory are already gone.',
     fields: ['asid', 'address', 'tg', 'num', 'scale', 'ttl', 'leaf'],
-    panels: ['guest', 'composer', 'iotlb'],
-    beside: ['tables', 'walk'],
+    panels: ['guest', 'composer', 'tables'],
+    beside: ['iotlb', 'walk'],
     parts: [
       { text: 'Send the command with Leaf = 1: all entries of {iotlb|the IOTLB} go, all tables of {tables|the walk cache} stay.', at: 'send', done: ({ panels }) => (panels.last?.dropped ?? 0) > 0 },
       { text: 'The tables say: nothing is mapped. But look at “What the next access would do” under {walk|the walk}: it skips to the remembered table, and reads somebody else’s data as descriptors. Press “DMA read”: it lands in foreign memory.', at: 'read', done: ({ panels }) => panels.access?.stale === true },
@@ -213,7 +213,7 @@ unmap 8 0x4000000000 bytes=32M
       { text: 'Press “DMA read” once more: a fault, as it should be.', at: 'read', done: ({ panels }) => panels.access !== null && !panels.access.ok && !panels.access.stale },
     ],
     then: 'Leaf = 1 is for changed pages, and cheaper. Once a table itself has been freed or replaced, only Leaf = 0 is enough.',
-    scenario: scenario('leaf', 'sets=8 ways=4', `stream 8 asid=3
+    scenario: scenario('leaf', 'sets=4 ways=4', `stream 8 asid=3
 map 8 0x4000000000 pa=0x2000000000 bytes=2M with=page
 dma 8 0x4000000000 count=8 stride=4K
 free 8 0x4000000000 level=2

@@ -65,7 +65,8 @@ export function Compose({ store }: { readonly store: Store }) {
             </label>
           ))}
         </div>
-        <p class="help" id="help">{hot.value !== null && HELP[hot.value] !== undefined ? <><b>{hot.value}</b> {HELP[hot.value]}</> : `Point at a field to read what it means.${untold.length === 0 ? '' : ` Set as well, and explained later: ${untold.map(({ name, value }) => `${name} ${Number(value)}`).join(', ')}.`}`}</p>
+        <p class="help" id="help">{hot.value !== null && HELP[hot.value] !== undefined ? <><b>{hot.value}</b> {HELP[hot.value]}</> : 'Point at a field to read what it means.'}</p>
+        {untold.length === 0 ? null : <p class="under">Set as well, and explained later: {untold.map(({ name, value }) => `${name} ${Number(value)}`).join(', ')}.</p>}
         {ok && answer.span !== null ? <p class="mono range">{answer.span.formula} → {answer.span.text}</p> : <p class="mono range">{ok && answer.tlbi ? 'every address' : ' '}</p>}
         <output class={`verdict ${ok && answer.legal ? '' : 'bad'}`} aria-live="polite" id="preview">
           {ok ? answer.sentence : answer.error}{ok && answer.tables > 0 ? `, ${answer.tables} of the walk cache's tables` : ''}

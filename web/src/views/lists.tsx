@@ -182,7 +182,7 @@ export function Counts({ store }: { readonly store: Store }) {
   ];
   return (
     <Panel id="counters" title="Counters" shortcut="U" hint="since the scenario began">
-      <dl class="counters">{COUNTED.map(([key, name]) => <div key={key}><dt>{name}</dt><dd class={key === 'stale' && counters.stale > 0 ? 'bad' : ''}>{grouped(counters[key])}</dd>{key === 'commands' && counters.syncs > 0 ? <dd class="of">with {grouped(counters.syncs)} CMD_SYNC</dd> : null}</div>)}</dl>
+      <dl class="counters">{COUNTED.map(([key, name]) => <div key={key}><dt>{name}{key === 'commands' && counters.syncs > 0 ? `, with ${grouped(counters.syncs)} CMD_SYNC` : ''}</dt><dd class={key === 'stale' && counters.stale > 0 ? 'bad' : ''}>{grouped(counters[key])}</dd></div>)}</dl>
       <Canvas label={`Plots over time of ${series.map(({ name }) => name).join(', ')}; their last values are listed above`} draw={(canvas, theme) => drawPlots(canvas, theme, series, at, now)} class="plots" />
       <Fold title="The plots as a table">{() => (
         <div class="scroll" tabIndex={0} role="region" aria-label="Counters over time">

@@ -7,7 +7,7 @@ import { grouped } from '../words.ts';
 import { Canvas } from './canvas.tsx';
 import { Fold } from './panel.tsx';
 
-const SPEEDS = [1, 4, 16, 256, 4096, 65536] as const;
+const SPEEDS = [1, 4, 16, 256, 4096, 16384, 65536] as const;
 /** Marks that the timeline asks for at most. */
 const MARKS = 600;
 
