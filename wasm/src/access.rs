@@ -98,9 +98,9 @@ impl Answer {
             (false, false) => "nothing granted",
         };
         match *self {
-            Self::Pa(pa) => hex(pa),
-            Self::Fault(Some("F_TRANSLATION")) => "nothing (F_TRANSLATION)".to_owned(),
-            Self::Fault(event) => event.unwrap_or("an abort").to_owned(),
+            Self::Pa(pa) => format!("PA {}", hex(pa)),
+            Self::Fault(Some("F_TRANSLATION")) => "no mapping: fault (F_TRANSLATION)".to_owned(),
+            Self::Fault(event) => format!("fault ({})", event.unwrap_or("no event")),
             Self::RazWi => "read as zero, writes ignored".to_owned(),
             Self::Stalled => "stalled".to_owned(),
             Self::Granted { read, write, pa: Some(pa) } => format!("{}: {}", hex(pa), granted(read, write)),

@@ -2,7 +2,7 @@
 export interface Bits { readonly name: string; readonly high: number; readonly low: number; readonly value: string }
 
 export interface Counters {
-  readonly commands: number; readonly scanned: number; readonly dropped: number; readonly excess: number;
+  readonly commands: number; readonly syncs: number; readonly scanned: number; readonly dropped: number; readonly excess: number;
   readonly hits: number; readonly misses: number; readonly evictions: number; readonly descriptors: number;
   readonly table_hits: number; readonly events: number; readonly stale: number; readonly register_writes: number; readonly unexpected: number;
 }
@@ -37,13 +37,18 @@ export interface TableView {
 export type LineKind = 'cpu' | 'command' | 'tlb' | 'dma' | 'event' | 'error' | 'note';
 export interface LineView { readonly first: number; readonly last: number; readonly kind: LineKind; readonly text: string }
 
+/** Addresses that a command names: first and last, in words, and how NUM and SCALE say so. */
+export interface Span { readonly first: number; readonly last: number; readonly text: string; readonly formula: string }
+
+/** The TLBI before, and what it did. `tables` counts the walk cache's, `scanned` slots of the IOTLB. */
 export interface LastCommand {
   readonly text: string; readonly script: string; readonly dropped: number; readonly excess: number; readonly scanned: number;
+  readonly tables: number; readonly span: Span | null;
 }
 
 export interface AccessView {
-  readonly stream: number; readonly address: string; readonly text: string; readonly truth: string;
-  readonly stale: boolean; readonly hit: boolean; readonly ok: boolean;
+  readonly stream: number; readonly text: string; readonly truth: string;
+  readonly stale: boolean; readonly hit: boolean; readonly reads: number; readonly ok: boolean;
 }
 
 export interface StreamView {
@@ -62,13 +67,15 @@ export interface Panels {
 export interface Preview {
   readonly name: string; readonly script: string; readonly words: readonly [string, string]; readonly fields: readonly Bits[];
   readonly legal: boolean; readonly tlbi: boolean;
-  readonly span: { readonly first: number; readonly last: number; readonly text: string; readonly formula: string } | null;
+  readonly span: Span | null;
   readonly needed: number; readonly excess: number; readonly missed: number; readonly tables: number; readonly sentence: string;
 }
 
 export interface Predicate {
   readonly name: string; readonly answer: 'unasked' | 'holds' | 'fails'; readonly asks: string; readonly has: string;
   readonly decides: boolean;
+  /** Why it is not asked, where it is not. */
+  readonly note: string;
 }
 
 export interface Why {
@@ -79,7 +86,7 @@ export interface Why {
 
 export interface WalkStep {
   readonly kind: 'ste' | 'cd' | 's1' | 's2'; readonly title: string; readonly text: string; readonly address: string;
-  readonly word: string; readonly remembered: boolean; readonly fields: readonly Bits[];
+  readonly word: string; readonly fields: readonly Bits[];
   readonly near: readonly { readonly address: string; readonly word: string; readonly text: string; readonly here: boolean }[];
 }
 

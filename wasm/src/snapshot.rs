@@ -8,7 +8,7 @@ use crate::command;
 use crate::frame::{Frame, Question, name};
 use crate::history::History;
 use crate::registers;
-use crate::text::{bytes, hex};
+use crate::text::{bytes, hex, plain_hex};
 use crate::watch::{Counters, Kind};
 use crate::world::World;
 use serde::Serialize;
@@ -21,12 +21,12 @@ use smmuv3::format::{cd, ste};
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-pub(crate) struct Panels {
+pub(crate) struct Panels<'a> {
     now: u32,
     end: u32,
     over: bool,
-    trouble: Option<String>,
-    note: String,
+    trouble: Option<&'a str>,
+    note: &'a str,
     knobs: String,
     sets: u32,
     ways: u32,
@@ -38,7 +38,7 @@ pub(crate) struct Panels {
     events: Vec<Record>,
     config: Vec<Record>,
     tables: Vec<Table>,
-    log: Vec<Line>,
+    log: Vec<Line<'a>>,
     last: Option<Done>,
     access: Option<Reached>,
     streams: Vec<Stream>,
@@ -46,7 +46,7 @@ pub(crate) struct Panels {
 
 #[derive(Serialize)]
 pub(crate) struct Bits {
-    name: String,
+    name: &'static str,
     high: u32,
     low: u32,
     value: String,
@@ -107,11 +107,11 @@ struct Table {
 }
 
 #[derive(Serialize)]
-struct Line {
+struct Line<'a> {
     first: u32,
     last: u32,
     kind: Kind,
-    text: String,
+    text: &'a str,
 }
 
 #[derive(Serialize)]
@@ -121,16 +121,18 @@ struct Done {
     dropped: u32,
     excess: u32,
     scanned: u32,
+    tables: u32,
+    span: Option<preview::Span>,
 }
 
 #[derive(Serialize)]
 struct Reached {
     stream: u32,
-    address: String,
     text: String,
     truth: String,
     stale: bool,
     hit: bool,
+    reads: u32,
     ok: bool,
 }
 
@@ -143,18 +145,13 @@ struct Stream {
     granule: u32,
 }
 
-fn fields(rows: &[(&str, Field)], words: &[u64]) -> Vec<Bits> {
+fn fields(rows: &[(&'static str, Field)], words: &[u64]) -> Vec<Bits> {
     rows.iter().map(|(name, field)| bits(name, *field, words)).collect()
 }
 
-fn bits(name: &str, field: Field, words: &[u64]) -> Bits {
+fn bits(name: &'static str, field: Field, words: &[u64]) -> Bits {
     let low = u32::from(field.lo());
-    Bits {
-        name: name.to_owned(),
-        high: low + u32::from(field.width()) - 1,
-        low,
-        value: format!("{:#x}", field.of(words)),
-    }
+    Bits { name, high: low + u32::from(field.width()) - 1, low, value: plain_hex(field.of(words)) }
 }
 
 macro_rules! rows {
@@ -170,7 +167,7 @@ const LINES: usize = 120;
 /// Around a full queue, only this many slots are decoded.
 const SLOTS: u32 = 128;
 
-pub(crate) fn panels(history: &History, frame: &Frame, question: Option<&Question>) -> Panels {
+pub(crate) fn panels<'a>(history: &'a History, frame: &Frame, question: Option<&Question>) -> Panels<'a> {
     let world = &history.world;
     let iotlb = world.smmu.iotlb();
     let (sets, ways) = iotlb.geometry();
@@ -178,8 +175,8 @@ pub(crate) fn panels(history: &History, frame: &Frame, question: Option<&Questio
         now: world.now,
         end: history.end(),
         over: history.is_over(),
-        trouble: history.trouble.clone(),
-        note: world.note.clone(),
+        trouble: history.trouble.as_deref(),
+        note: &world.note,
         knobs: history.knobs.words(),
         sets,
         ways,
@@ -198,14 +195,16 @@ pub(crate) fn panels(history: &History, frame: &Frame, question: Option<&Questio
             dropped: last.dropped,
             excess: last.excess,
             scanned: last.scanned,
+            tables: last.tables,
+            span: Question::new(world, &last.command).and_then(|question| preview::span(&question)),
         }),
         access: world.access.as_ref().map(|access| Reached {
             stream: access.stream,
-            address: hex(access.address),
-            text: access.result.words(),
+            text: access.words(),
             truth: access.truth.map_or_else(String::new, |truth| truth.words()),
             stale: access.stale,
             hit: access.hit,
+            reads: access.reads,
             ok: access.result.is_ok(),
         }),
         streams: world
@@ -335,16 +334,9 @@ fn configuration(world: &World) -> Vec<Record> {
         let at = crate::guest::STREAM_TABLE + 64 * u64::from(stream.id);
         let words: [u64; 8] = core::array::from_fn(|n| world.ram.word(at + 8 * n as u64));
         let shown = rows!(smmuv3::format::ste::field: V CONFIG S1FMT S1CONTEXTPTR S1CDMAX SHCFG S2VMID S2T0SZ S2SL0 S2TG S2PS S2AA64 S2R S2TTB);
-        let config = match ste::field::CONFIG.of(&words) {
-            0b100 => "bypass",
-            0b101 => "stage 1",
-            0b110 => "stage 2",
-            0b111 => "stage 1 and 2",
-            _ => "abort",
-        };
         records.push(Record {
             title: format!("STE of stream {}", stream.id),
-            text: config.to_owned(),
+            text: config(&words).to_owned(),
             address: hex(at),
             words: words.iter().map(|word| hex(*word)).collect(),
             fields: fields(&shown, &words),
@@ -374,6 +366,17 @@ fn configuration(world: &World) -> Vec<Record> {
         });
     }
     records
+}
+
+/// What an STE does with a transaction.
+fn config(ste: &[u64]) -> &'static str {
+    match ste::field::CONFIG.of(ste) {
+        0b100 => "bypass",
+        0b101 => "stage 1",
+        0b110 => "stage 2",
+        0b111 => "stage 1 and 2",
+        _ => "abort",
+    }
 }
 
 fn tables(world: &World, question: Option<&Question>) -> Vec<Table> {
@@ -408,15 +411,10 @@ fn tables(world: &World, question: Option<&Question>) -> Vec<Table> {
     sorted.into_iter().map(|(_, table)| table).collect()
 }
 
-fn log(history: &History) -> Vec<Line> {
+fn log(history: &History) -> Vec<Line<'_>> {
     let now = history.world.now;
     let shown = history.lines.iter().rev().skip_while(|line| line.first > now).take(LINES);
     shown
-        .map(|line| Line {
-            first: line.first,
-            last: line.last.min(now),
-            kind: line.kind,
-            text: line.text.clone(),
-        })
+        .map(|line| Line { first: line.first, last: line.last.min(now), kind: line.kind, text: &line.text })
         .collect()
 }

@@ -11,6 +11,8 @@ use smmuv3::{Command, Iova, Step, StreamId, Trace, Transaction};
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub(crate) struct Counters {
     pub(crate) commands: u32,
+    /// CMD_SYNCs among them.
+    pub(crate) syncs: u32,
     pub(crate) scanned: u32,
     pub(crate) dropped: u32,
     pub(crate) excess: u32,
@@ -67,6 +69,8 @@ pub(crate) struct Last {
     pub(crate) dropped: u32,
     pub(crate) excess: u32,
     pub(crate) scanned: u32,
+    /// Tables of the walk cache that went too.
+    pub(crate) tables: u32,
 }
 
 /// Which access filled an entry, and when.
@@ -95,6 +99,7 @@ pub(crate) struct Watch {
     pub(crate) now: u32,
     fetched: [u64; 2],
     excess: u32,
+    tables: u32,
     /// The opcode of the line before, if it may be counted rather than repeated.
     repeat: u8,
     /// Nobody reads the lines of a moment that is lived through again.
@@ -156,6 +161,7 @@ impl Default for Watch {
             now: 0,
             fetched: [0; 2],
             excess: 0,
+            tables: 0,
             repeat: 0,
             silent: false,
         }
@@ -174,7 +180,7 @@ impl Trace for Watch {
                 counters.commands += 1;
                 self.marks |= lane::QUEUE;
                 self.fetched = *words;
-                self.excess = 0;
+                (self.excess, self.tables) = (0, 0);
             }
             Step::Command(by) => {
                 let words = self.fetched;
@@ -182,6 +188,7 @@ impl Trace for Watch {
                     return; // told with its effect
                 }
                 let by = *by;
+                counters.syncs += u32::from(matches!(by, Command::Sync(_)));
                 self.say(Kind::Command, || command::sentence(words, Some(&by)));
             }
             Step::CommandError(error) => {
@@ -218,6 +225,7 @@ impl Trace for Watch {
             Step::Descriptor { .. } => counters.descriptors += 1,
             Step::TableHit(_) => counters.table_hits += 1,
             Step::TableDrop { entry, .. } => {
+                self.tables += 1;
                 self.marks |= lane::TLB;
                 let (input, level) = (entry.input, entry.level.number());
                 self.say(Kind::Tlb, || format!("walk cache: level {level} table of {} dropped", hex(input)));
@@ -226,7 +234,8 @@ impl Trace for Watch {
                 counters.scanned = counters.scanned.saturating_add(*scanned);
                 counters.dropped += dropped;
                 let (words, by, dropped, excess) = (self.fetched, *by, *dropped, self.excess);
-                self.last = Some(Last { command: by, words, dropped, excess, scanned: *scanned });
+                let (scanned, tables) = (*scanned, self.tables);
+                self.last = Some(Last { command: by, words, dropped, excess, scanned, tables });
                 let opcode = if dropped == 0 { by.opcode() } else { 0 };
                 self.say_command(Kind::Command, opcode, || {
                     let more = if excess == 0 {

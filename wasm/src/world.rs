@@ -35,6 +35,30 @@ pub(crate) struct Access {
     pub(crate) truth: Option<Answer>,
     pub(crate) stale: bool,
     pub(crate) hit: bool,
+    /// Descriptors that were read for it.
+    pub(crate) reads: u32,
+}
+
+impl Access {
+    /// From where to where, and how that was found.
+    fn way(&self) -> String {
+        let cache = match (self.hit, self.reads) {
+            (true, _) => "a hit in the IOTLB, ",
+            (false, 0) => "", // no translation, or none that got as far as tables
+            _ => "a miss, ",
+        };
+        match self.reads {
+            0 => format!("{cache}no descriptor read"),
+            1 => format!("{cache}1 descriptor read"),
+            n => format!("{cache}{n} descriptors read"),
+        }
+    }
+
+    /// For people.
+    pub(crate) fn words(&self) -> String {
+        let arrow = if self.result.is_ok() { " →" } else { ":" };
+        format!("IOVA {}{arrow} {}; {}", hex(self.address), self.result.words(), self.way())
+    }
 }
 
 #[derive(Clone)]
@@ -379,8 +403,10 @@ impl World {
         let truth = request.truth(&self.smmu, &self.ram);
         self.watch.transaction = request.transaction(0);
         self.watch.marks |= lane::DMA;
+        let before = self.watch.counters.descriptors;
         let result = self.pending.begin(&mut self.smmu, &mut self.ram, &mut self.watch, request);
         let hit = self.watch.hit;
+        let reads = self.watch.counters.descriptors - before;
         // Whether there is room to hold a transaction is no question of translation.
         let stale =
             truth.is_some_and(|truth| truth != result && (truth != Answer::Stalled || result.is_ok()));
@@ -396,7 +422,7 @@ impl World {
                 (None, true) => "writes",
                 (None, false) => "reads",
             };
-            let mut text = format!("stream {stream} {way} {}: {}", hex(address), result.words());
+            let mut text = format!("stream {stream} {way} IOVA {}: {}", hex(address), result.words());
             if hit {
                 text += ", IOTLB hit";
             }
@@ -409,7 +435,7 @@ impl World {
         if let Some(tape) = &mut self.tape {
             tape.dma(request, result, truth);
         }
-        self.access = Some(Access { stream, address, result, truth, stale, hit });
+        self.access = Some(Access { stream, address, result, truth, stale, hit, reads });
         result
     }
 

@@ -81,6 +81,7 @@ test('speed', async ({ page }) => {
 
   // 4,096 live entries.
   await page.getByRole('button', { name: 'Lab' }).click();
+  await page.selectOption('#scenario', 'storm');
   await page.locator('.knobs summary').click();
   await knob(page, 'Sets', '512');
   await knob(page, 'Ways', '8');

@@ -115,7 +115,7 @@ export function drawBand(
   ctx.fillStyle = theme.free;
   ctx.fillRect(left, strip, width - left, stripHeight);
   ctx.fillStyle = theme.dim;
-  ctx.fillText('2^12…52', 0, strip + stripHeight / 2);
+  ctx.fillText('all', 0, strip + stripHeight / 2);
   const fills = palette(theme);
   // Thousands of entries may share a pixel: each is drawn once.
   const across = Math.ceil(width) + 4;
@@ -232,19 +232,26 @@ export interface Layout {
   readonly ways: number;
   readonly height: number;
   readonly gap: number;
+  /** Room above each row for the numbers of its sets. */
+  readonly head: number;
 }
 
 /** The grid is no higher if it can be helped. */
 const HIGHEST = 190;
 /** Cells that say what is in them are so wide at least, and so high. */
-const TELLING = { wide: 74, high: 30 } as const;
+const TELLING = { wide: 74, high: 38 } as const;
+/** Cells that are narrower have no room for their set's number. */
+const NUMBERED = 16;
+const HEAD = 13;
 
 export function layout(width: number, sets: number, ways: number): Layout {
   const place = (least: number, high: number) => {
     const rows = Math.ceil(sets / Math.max(1, Math.min(sets, Math.floor(width / least))));
     const across = Math.ceil(sets / rows);
     const gap = rows > 1 ? 4 : 0;
-    return { wide: Math.min(150, width / across), high, across, rows, sets, ways, gap, height: rows * (ways * high + gap) };
+    const wide = Math.min(150, width / across);
+    const head = wide >= NUMBERED ? HEAD : 0;
+    return { wide, high, across, rows, sets, ways, gap, head, height: rows * (head + ways * high + gap) };
   };
   // Few slots have room for words.
   const told = place(TELLING.wide, TELLING.high);
@@ -256,18 +263,18 @@ export function layout(width: number, sets: number, ways: number): Layout {
   return place(5, 5);
 }
 
-export function cellAt({ wide, high, across, ways, gap }: Layout, slot: number): { readonly x: number; readonly y: number } {
+export function cellAt({ wide, high, across, ways, gap, head }: Layout, slot: number): { readonly x: number; readonly y: number } {
   const set = Math.floor(slot / ways);
   const row = Math.floor(set / across);
-  return { x: (set % across) * wide, y: row * (ways * high + gap) + (slot % ways) * high };
+  return { x: (set % across) * wide, y: row * (head + ways * high + gap) + head + (slot % ways) * high };
 }
 
-export function slotAt({ wide, high, across, rows, sets, ways, gap }: Layout, x: number, y: number): number {
-  const row = Math.floor(y / (ways * high + gap));
-  const way = Math.floor((y - row * (ways * high + gap)) / high);
+export function slotAt({ wide, high, across, rows, sets, ways, gap, head }: Layout, x: number, y: number): number {
+  const row = Math.floor(y / (head + ways * high + gap));
+  const way = Math.floor((y - row * (head + ways * high + gap) - head) / high);
   const column = Math.floor(x / wide);
   const set = row * across + column;
-  return x < 0 || y < 0 || row >= rows || column >= across || way >= ways || set >= sets ? -1 : set * ways + way;
+  return x < 0 || y < 0 || row >= rows || column >= across || way < 0 || way >= ways || set >= sets ? -1 : set * ways + way;
 }
 
 export function drawGrid(canvas: HTMLCanvasElement, theme: Theme, columns: Columns, sets: number, ways: number, slot: number): Layout | undefined {
@@ -276,9 +283,9 @@ export function drawGrid(canvas: HTMLCanvasElement, theme: Theme, columns: Colum
   const ready = prepare(canvas, Math.max(20, place.height));
   if (ready === undefined) return undefined;
   const { ctx } = ready;
-  const space = place.high > 10 ? 2 : 1;
+  const space = spaceOf(place);
   const [broad, side] = [place.wide - space, place.high - space];
-  ctx.drawImage(empty(place, theme, width, broad, side), 0, 0, width, Math.max(20, place.height));
+  ctx.drawImage(empty(place, theme, width), 0, 0, width, Math.max(20, place.height));
   const telling = broad > 70 && side > 24;
   ctx.textBaseline = 'middle';
   ctx.textAlign = 'center';
@@ -293,32 +300,24 @@ export function drawGrid(canvas: HTMLCanvasElement, theme: Theme, columns: Colum
   for (let at = 0; at < columns.slots; at++) {
     const flags = columns.flags[at] ?? 0;
     if (flags === 0 && at !== slot) continue;
-    const { x, y } = cellAt(place, at);
+    const cell = cellAt(place, at);
+    const [x, y] = [cell.x + space / 2, cell.y + space / 2];
     if ((flags & FLAG.live) === 0) {
       if ((flags & FLAG.justGone) !== 0) fill(ink, 1), hatch(ctx, theme.needed, x, y, broad, side);
     } else {
       // Ages by powers of two, as 32 - clz32 counts them.
       const pale = Math.max(0.45, 1 - (32 - Math.clz32(columns.age[at] ?? 0)) / 16);
-      fill(fills[laneOf(columns.log2[at] ?? 12, flags)] ?? theme.page, pale);
+      fill(fills[laneOf(columns.log2[at] ?? 12, flags)] ?? theme.page, telling ? 1 : pale);
       ctx.fillRect(x, y, broad, side);
-      const fresh = pale > 0.7;
       if (telling) {
-        fill(fresh ? theme.panel : theme.ink, 1);
-        tell(ctx, columns, at, x + broad / 2, y + side / 2, broad - 8);
+        // Words want a full colour: age is a bar under them.
+        fill(theme.panel, 1);
+        ctx.fillRect(x + 5, y + side - 6, (broad - 10) * pale, 1.5);
+        tell(ctx, columns, at, x + broad / 2, y + side / 2 - 1, broad - 14);
       } else if ((flags & FLAG.global) !== 0 && side > 9) {
         fill(theme.panel, 1);
         ctx.beginPath();
         ctx.arc(x + broad / 2, y + side / 2, side / 6, 0, 7);
-        ctx.fill();
-      }
-      const stale = columns.stale[at] ?? 0;
-      if (stale === STALE.moved || stale === STALE.gone) {
-        fill(theme.missed, 1);
-        ctx.beginPath();
-        const corner = Math.min(side * 0.7, 12);
-        ctx.moveTo(x, y);
-        ctx.lineTo(x + corner, y);
-        ctx.lineTo(x, y + corner);
         ctx.fill();
       }
       const verdict = columns.verdict[at] ?? 0;
@@ -331,15 +330,31 @@ export function drawGrid(canvas: HTMLCanvasElement, theme: Theme, columns: Colum
         ctx.strokeRect(x + thick / 2, y + thick / 2, broad - thick, side - thick);
         ctx.setLineDash([]);
       }
+      const stale = columns.stale[at] ?? 0;
+      if (stale === STALE.moved || stale === STALE.gone) {
+        fill(theme.missed, 1);
+        ctx.beginPath();
+        const corner = Math.min(side * 0.7, 13);
+        ctx.moveTo(x, y);
+        ctx.lineTo(x + corner, y);
+        ctx.lineTo(x, y + corner);
+        ctx.fill();
+      }
     }
     if (at === slot) {
       fill(ink, 1);
-      ctx.lineWidth = 2;
+      // Around the cell, so that its own frame stays in sight.
+      ctx.lineWidth = Math.max(1.5, space / 2);
       ctx.strokeStyle = theme.ink;
-      ctx.strokeRect(x + 1, y + 1, broad - 2, side - 2);
+      ctx.strokeRect(x - space / 4, y - space / 4, broad + space / 2, side + space / 2);
     }
   }
   return place;
+}
+
+/** Between cells; the ring around the chosen one lies there. */
+function spaceOf({ high }: Layout): number {
+  return high > 24 ? 6 : high > 10 ? 3 : 1;
 }
 
 /** What a cell holds, in two lines: the end of its address, and whose it is. */
@@ -359,9 +374,10 @@ function tell(ctx: CanvasRenderingContext2D, columns: Columns, at: number, x: nu
 let blank: { readonly key: string; readonly image: HTMLCanvasElement } | undefined;
 
 /** The grid without entries: drawn once a shape, since most of thousands of slots stay as they are. */
-function empty(place: Layout, theme: Theme, width: number, broad: number, side: number): HTMLCanvasElement {
+function empty(place: Layout, theme: Theme, width: number): HTMLCanvasElement {
+  const space = spaceOf(place);
   const ratio = (globalThis.devicePixelRatio || 1) * scale();
-  const key = [width, ratio, theme.free, ...Object.values(place)].join();
+  const key = [width, ratio, theme.free, theme.dim, ...Object.values(place)].join();
   if (blank?.key === key) return blank.image;
   const image = document.createElement('canvas');
   [image.width, image.height] = [Math.round(width * ratio), Math.round(Math.max(20, place.height) * ratio)];
@@ -371,7 +387,14 @@ function empty(place: Layout, theme: Theme, width: number, broad: number, side: 
     ctx.fillStyle = theme.free;
     for (let at = 0; at < place.sets * place.ways; at++) {
       const { x, y } = cellAt(place, at);
-      ctx.fillRect(x, y, broad, side);
+      ctx.fillRect(x + space / 2, y + space / 2, place.wide - space, place.high - space);
+    }
+    ctx.fillStyle = theme.dim;
+    ctx.font = '10px system-ui, sans-serif';
+    ctx.textAlign = 'center';
+    for (let set = 0; place.head > 0 && set < place.sets; set++) {
+      const { x, y } = cellAt(place, set * place.ways);
+      ctx.fillText(place.wide > 40 ? `set ${set}` : String(set), x + place.wide / 2, y - 3);
     }
   }
   blank = { key, image };

@@ -10,14 +10,14 @@ import { Compose } from './views/composer.tsx';
 import { Lesson } from './views/explain.tsx';
 import { Grid } from './views/grid.tsx';
 import { Guest } from './views/guest.tsx';
-import { Configuration, Counts, Events, Log, Queue, Registers } from './views/lists.tsx';
+import { Configuration, Counts, Events, Log, Queue, Registers, WalkCache } from './views/lists.tsx';
 import { keys, Palette, Sheet, Story, Top } from './views/top.tsx';
 import { Transport } from './views/transport.tsx';
 import { Walk } from './views/walk.tsx';
 import { Reasons } from './views/why.tsx';
 
 const SHOWN: Readonly<Record<PanelId, (props: { readonly store: Store }) => preact.JSX.Element>> = {
-  guest: Guest, walk: Walk, iotlb: Grid, composer: Compose, why: Reasons, band: Band, queue: Queue, counters: Counts,
+  guest: Guest, walk: Walk, iotlb: Grid, composer: Compose, why: Reasons, band: Band, queue: Queue, counters: Counts, tables: WalkCache,
 };
 
 /** A lesson, and the few panels that it is about. */

@@ -2,7 +2,8 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { cellAt, laneOf, layout, slotAt } from './draw.ts';
 import { decode, encode, type Shared } from './link.ts';
-import { around, clamp, pan, SMALLEST, SPACE, ticks, zoom } from './view.ts';
+import { terms } from './glossary.ts';
+import { around, clamp, pan, SMALLEST, snapped, SPACE, ticks, zoom } from './view.ts';
 import { bits, bytes, count, grouped, hex, number } from './words.ts';
 
 test('addresses are grouped from the right', () => {
@@ -72,4 +73,16 @@ test('a link holds the state, and a damaged one is refused', async () => {
   await assert.rejects(decode('v9.abc'), /another version/);
   await assert.rejects(decode(`${hash.slice(0, 20)}!`), /damaged/);
   await assert.rejects(decode(await encode({ ...STATE, deeds: undefined } as unknown as Shared)), /lacks/);
+});
+
+test('a length near a power of two becomes one', () => {
+  assert.equal(snapped(1.06 * 2 ** 30, 0.1 * 2 ** 30), 2 ** 30);
+  assert.equal(snapped(0.95 * 2 ** 30, 0.1 * 2 ** 30), 2 ** 30);
+  assert.equal(snapped(1.06 * 2 ** 30, 0.01 * 2 ** 30), 1.06 * 2 ** 30);
+});
+
+test('words of the glossary are found, each once, and only whole', () => {
+  assert.deepEqual(terms('an ASID and the ASID, one PA'), ['an ', 'ASID', ' and the ASID, one ', 'PA', '']);
+  assert.deepEqual(terms('CMD_TLBI_NH_VA goes to the walk cache'), ['', 'CMD_TLBI_NH_VA', ' goes to the ', 'walk cache', '']);
+  assert.deepEqual(terms('SPAN, PAs, ASID_3'), ['SPAN, PAs, ASID_3']);
 });

@@ -3,11 +3,12 @@
 
 import { batch, computed, signal } from '@preact/signals';
 import { type Deed, type Shared, decode, encode } from './link.ts';
-import type { Columns, KindView, Library, Model, Panels, Preview, WalkView, Why } from './model.ts';
+import type { Columns, Counters, KindView, Library, Model, Panels, Preview, WalkView, Why } from './model.ts';
 import { FLAG } from './model.ts';
 import { type Scenario, SCENARIOS } from './scenarios.ts';
 import { LESSONS } from './tour.ts';
 import { type Window, around } from './view.ts';
+import { count } from './words.ts';
 
 export type Mode = Shared['mode'];
 
@@ -48,6 +49,7 @@ export function createStore(catalog: Library) {
   const speed = signal(1);
   const message = signal<{ readonly text: string; readonly bad: boolean } | null>(null);
   const step = signal(0);
+  const finished = signal<ReadonlySet<number>>(new Set()); // steps of the tour that have been done
   const ticks = signal(0); // parts of the tour's step that are done
   const hot = signal<string | null>(null); // the command field that is pointed at
   const tick = signal(0); // counts redraws of the canvases
@@ -156,7 +158,8 @@ export function createStore(catalog: Library) {
     batch(() => {
       mode.value = next;
       if (next === 'explain') toStep(step.value);
-      else if (next === 'lab' && scenario.value.group === 'tour') begin(first ?? scenario.value, false, '');
+      // What has been begun in the tour goes on in the lab.
+      else if (next === 'lab' && scenario.value.group === 'tour' && ticks.value === 0 && finished.value.size === 0) begin(first ?? scenario.value, false, '');
     });
   }
 
@@ -166,7 +169,9 @@ export function createStore(catalog: Library) {
     batch(() => {
       step.value = n;
       if (scenario.value.id !== lesson.scenario.id) begin(lesson.scenario, false, '');
-      if (lesson.time === true) speed.value = 65536;
+      if (lesson.time === true) speed.value = 16384;
+      // The step after the storm speaks of its cost: it is found out before it is asked for.
+      if (LESSONS[n - 1]?.time === true) setTimeout(storm, 300);
     });
   }
 
@@ -195,8 +200,34 @@ export function createStore(catalog: Library) {
 
   function send(sync: boolean): void {
     if (!act(line.value) || !sync) return;
-    const { needed, excess } = { needed: panels.value.last?.dropped ?? 0, excess: panels.value.last?.excess ?? 0 };
-    say(`sent: ${panels.value.last?.text ?? line.value}. ${needed} dropped${excess === 0 ? '' : `, ${excess} in excess`}`);
+    const { last } = panels.value;
+    if (panels.value.queue.stopped) return say('the queue has stopped: nothing behind the error is looked at', true);
+    if (!isTlbi(preview.value) || last === null) return say(`sent: ${'name' in preview.value ? preview.value.name : line.value}`);
+    const { dropped, excess, tables, text } = last;
+    say(`sent: ${text}. ${count(dropped, 'entry', 'entries')} of the IOTLB dropped${excess === 0 ? '' : `, ${excess} in excess`}${tables === 0 ? '' : `, and ${count(tables, 'table', 'tables')} of the walk cache`}`);
+  }
+
+  /** CMD_SYNC, and what it means that it has been consumed. */
+  function sync(): void {
+    if (!act('sync')) return;
+    const { queue, stale } = panels.value;
+    if (queue.stopped || queue.waiting > 0) say('CMD_SYNC waits: the queue has stopped before it', true);
+    else say(`CMD_SYNC is done, so every command before it is. ${stale === 0 ? 'No entry is stale.' : `But ${count(stale, 'entry is', 'entries are')} still stale.`}`);
+  }
+
+  /** What the storm of the tour costs, run once on another machine when somebody asks. */
+  let stormed: Counters | undefined;
+  function storm(): Counters {
+    if (stormed === undefined) {
+      const other = catalog.create(USUAL_KNOBS);
+      const { knobs: words, setup, script } = LESSONS.find(({ time }) => time === true)?.scenario ?? scenario.value;
+      other.load(`${USUAL_KNOBS} ${words}`, setup, script);
+      other.run(0xffff_ffff);
+      stormed = other.panels().counters;
+      // Its memory may have moved that of the columns.
+      queueMicrotask(() => refresh());
+    }
+    return stormed;
   }
 
   function run(moments: number, light = false): number {
@@ -275,8 +306,8 @@ export function createStore(catalog: Library) {
   enter(mode.value);
   return {
     catalog, model, mode, scenario, fixed, knobs, composer, kind, line, preview, panels, mapped, columns, slot, why, walk,
-    walkAddress, stream, window, running, speed, message, step, ticks, hot, tick,
-    refresh, say, attempt, compose, begin, lookAround, enter, toStep, setKnob, act, send, run, seek, importText, link, open, select,
+    walkAddress, stream, window, running, speed, message, step, ticks, finished, hot, tick,
+    refresh, say, attempt, compose, begin, lookAround, enter, toStep, setKnob, act, send, sync, storm, run, seek, importText, link, open, select,
   };
 }
 

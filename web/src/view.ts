@@ -45,3 +45,9 @@ export function ticks({ from, to }: Window, most: number): readonly number[] {
   for (let at = Math.ceil(from / step) * step; at < to; at += step) marks.push(at);
   return marks;
 }
+
+/** The power of two next to a length, if it is as `near`; else the length. */
+export function snapped(length: number, near: number): number {
+  const round = 2 ** Math.round(Math.log2(Math.max(1, length)));
+  return Math.abs(round - length) <= near ? round : length;
+}

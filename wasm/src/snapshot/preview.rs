@@ -29,8 +29,9 @@ pub(crate) struct Preview {
     sentence: String,
 }
 
+/// The addresses that a command names, and how its fields say so.
 #[derive(Serialize)]
-struct Span {
+pub(crate) struct Span {
     first: u64,
     last: u64,
     text: String,
@@ -40,20 +41,10 @@ struct Span {
 pub(crate) fn preview(world: &World, frame: &Frame, words: [u64; 2]) -> Preview {
     let decoded = Command::decode(words, world.smmu.features()).ok();
     let question = decoded.and_then(|command| Question::new(world, &command));
-    let operand = decoded.as_ref().and_then(operand);
     let rows = command::rows(words).map_or(&[] as &[_], |row| row.2);
     let mut fields = vec![bits("opcode", cmd::OPCODE, &words)];
     fields.extend(rows.iter().map(|row| bits(row.name, row.bits, &words)));
-    let span = question.and_then(|question| question.letter.span).map(|span| {
-        let length = span.last.wrapping_sub(span.first).wrapping_add(1);
-        let size = if length == 0 { "everything".to_owned() } else { bytes(length) };
-        Span {
-            first: span.first & low_mask(52),
-            last: span.last & low_mask(52),
-            text: format!("{} … {}, {size}", hex(span.first), hex(span.last)),
-            formula: operand.map_or_else(String::new, |operand| formula(&operand, &size)),
-        }
-    });
+    let span = question.as_ref().and_then(span);
     let tables = question.map_or(0, |question| {
         let names = |entry: &&_| question.applied.table_verdict(entry) == Verdict::Drop;
         world.smmu.walk_cache().entries().filter(names).count() as u32
@@ -92,6 +83,18 @@ pub(crate) fn preview(world: &World, frame: &Frame, words: [u64; 2]) -> Preview 
         tables,
         sentence,
     }
+}
+
+pub(crate) fn span(question: &Question) -> Option<Span> {
+    let span = question.letter.span?;
+    let length = span.last.wrapping_sub(span.first).wrapping_add(1);
+    let size = if length == 0 { "everything".to_owned() } else { bytes(length) };
+    Some(Span {
+        first: span.first & low_mask(52),
+        last: span.last & low_mask(52),
+        text: format!("{} … {}, {size}", hex(span.first), hex(span.last)),
+        formula: operand(&question.command).map_or_else(String::new, |operand| formula(&operand, &size)),
+    })
 }
 
 fn operand(command: &Command) -> Option<Operand> {

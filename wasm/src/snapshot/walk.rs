@@ -4,8 +4,8 @@ use super::{Bits, fields, rows};
 use crate::text::{bytes, hex};
 use crate::world::World;
 use serde::Serialize;
+use smmuv3::format::cd;
 use smmuv3::format::descriptor::Descriptor;
-use smmuv3::format::{cd, ste};
 use smmuv3::{Granule, Level, Memory, Pa, Stage, Step, Trace};
 
 /// A walk of tables as the device makes it when it remembers nothing, and what it remembers of it.
@@ -31,7 +31,6 @@ struct WalkStep {
     text: String,
     address: String,
     word: String,
-    remembered: bool,
     fields: Vec<Bits>,
     near: Vec<Near>,
 }
@@ -76,30 +75,27 @@ pub(crate) fn walk(world: &World, stream: u32, address: u64) -> Walk {
         }
         let high = (low + granule.stride() - 1).min(47);
         split.push(Bits {
-            name: format!("L{}", level.number()),
+            name: ["L0", "L1", "L2", "L3"].get(level.number() as usize).copied().unwrap_or("L"),
             high,
             low,
             value: format!("{:#x}", address >> low & ((1 << (high - low + 1)) - 1)),
         });
     }
     split.push(Bits {
-        name: "offset".to_owned(),
+        name: "offset",
         high: granule.shift() - 1,
         low: 0,
         value: format!("{:#x}", address & (granule.bytes() - 1)),
     });
     let mut steps = Vec::new();
     for step in &cold.0 {
-        let read =
-            |step: &Step| warm.0.iter().any(|other| place(other).is_some_and(|at| Some(at) == place(step)));
         match step {
             Step::Ste { address, words, .. } => steps.push(WalkStep {
                 kind: "ste",
                 title: "STE".to_owned(),
-                text: format!("stream table entry, Config {:#05b}", ste::field::CONFIG.of(words)),
+                text: format!("stream table entry, Config {}", super::config(words)),
                 address: hex(address.0),
                 word: hex(words.first().copied().unwrap_or(0)),
-                remembered: !read(step),
                 fields: Vec::new(),
                 near: Vec::new(),
             }),
@@ -109,22 +105,17 @@ pub(crate) fn walk(world: &World, stream: u32, address: u64) -> Walk {
                 text: format!("context descriptor, ASID {}", cd::field::ASID.of(words)),
                 address: hex(address.0),
                 word: hex(words.first().copied().unwrap_or(0)),
-                remembered: !read(step),
                 fields: Vec::new(),
                 near: Vec::new(),
             }),
             Step::Descriptor { stage, level, address, word } => {
                 let granule = if *stage == Stage::S1 { granule } else { Granule::Kib4 };
-                let remembered = hit.is_none()
-                    && !read(step)
-                    && table.is_some_and(|table| table.space.stage == *stage && *level <= table.level);
                 steps.push(WalkStep {
                     kind: if *stage == Stage::S1 { "s1" } else { "s2" },
                     title: format!("{}L{}", if *stage == Stage::S1 { "" } else { "S2 " }, level.number()),
                     text: descriptor(*word, granule, *level),
                     address: hex(address.0),
                     word: hex(*word),
-                    remembered,
                     fields: descriptor_fields(*word, *stage, *level),
                     near: near(world, *address, granule, *level),
                 });
@@ -133,6 +124,13 @@ pub(crate) fn walk(world: &World, stream: u32, address: u64) -> Walk {
         }
     }
     let mut own = Vec::new();
+    let read =
+        |step: &&Step| warm.0.iter().any(|other| place(other).is_some_and(|at| Some(at) == place(step)));
+    for (name, is_it) in [("STE", is_ste as fn(&&Step) -> bool), ("CD", is_cd)] {
+        if let Some(step) = cold.0.iter().find(is_it) {
+            own.push(format!("{name}: {}", if read(&step) { "read from memory" } else { "remembered" }));
+        }
+    }
     if let Some(entry) = hit {
         own.push(format!("IOTLB: {} → {}", hex(entry.input), hex(entry.output.0)));
     } else if let Some(table) = table {
@@ -145,9 +143,9 @@ pub(crate) fn walk(world: &World, stream: u32, address: u64) -> Walk {
         }
     }
     let cached = match (hit, table) {
-        (Some(entry), _) => format!("the IOTLB answers, an entry of {}", bytes(1 << entry.log2_size)),
-        (None, Some(_)) => format!("the walk cache shortens the way, descriptor reads: {read_warm}"),
-        (None, None) => format!("nothing is remembered, descriptor reads: {read_warm}"),
+        (Some(entry), _) => format!("a hit: the IOTLB answers, an entry of {}", bytes(1 << entry.log2_size)),
+        (None, Some(_)) => format!("a miss: the walk cache shortens the way, descriptor reads: {read_warm}"),
+        (None, None) => format!("a miss: no table is remembered, descriptor reads: {read_warm}"),
     };
     Walk {
         address: hex(address),
@@ -165,6 +163,14 @@ pub(crate) fn walk(world: &World, stream: u32, address: u64) -> Walk {
         },
         reads: read_warm,
     }
+}
+
+const fn is_ste(step: &&Step) -> bool {
+    matches!(step, Step::Ste { .. })
+}
+
+const fn is_cd(step: &&Step) -> bool {
+    matches!(step, Step::Cd { .. })
 }
 
 /// Where a step reads memory.

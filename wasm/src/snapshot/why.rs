@@ -31,6 +31,8 @@ struct Predicate {
     answer: &'static str,
     asks: String,
     has: String,
+    /// Why it is not asked, where it is not.
+    note: &'static str,
     decides: bool,
 }
 
@@ -76,6 +78,7 @@ pub(crate) fn why(world: &World, slot: u32, question: Option<&Question>) -> Opti
                 },
                 asks,
                 has,
+                note: if answer == Holds::Unasked { unasked(reason, &question.applied) } else { "" },
                 decides: first == Some(reason),
             });
         }
@@ -96,7 +99,12 @@ pub(crate) fn why(world: &World, slot: u32, question: Option<&Question>) -> Opti
             Verdict::Spare(reason) => {
                 let mut text = format!("It stays: {}.", because(reason));
                 if is_stale {
-                    text += " And it is stale: the driver meant another command.";
+                    text += match reason {
+                        Reason::Regime | Reason::Vmid | Reason::Asid | Reason::Global => {
+                            " It is stale as well: its own address space needs a command of its own."
+                        }
+                        _ => " And it is stale: another command is needed.",
+                    };
                 }
                 text
             }
@@ -128,6 +136,26 @@ const fn because(reason: Reason) -> &'static str {
         Reason::Granule => "TG names another granule than the one it was made with",
         Reason::Level => "TTL says that the leaf is at another level than it is",
         Reason::Leaf => "Leaf = 1 spares tables",
+    }
+}
+
+/// Why a predicate is not asked of an entry of the IOTLB.
+const fn unasked(reason: Reason, scope: &Scope) -> &'static str {
+    match reason {
+        Reason::Leaf => "not asked: every entry of the IOTLB is a leaf, and goes with either value",
+        Reason::Global => match scope.asid {
+            AsidScope::Any => "not asked: the command names no ASID",
+            _ => "not asked: global entries go as well as others",
+        },
+        Reason::Asid => match scope.asid {
+            AsidScope::Any => "not asked: the command names no ASID",
+            _ => "not asked: such an entry has none",
+        },
+        Reason::Regime | Reason::Stage => "not asked: all go alike",
+        Reason::Vmid => "not asked: the command names no VMID",
+        Reason::Span => "not asked: the command names every address",
+        Reason::Granule => "not asked: without a range TG names nothing",
+        Reason::Level => "not asked: TTL = 0 promises nothing",
     }
 }
 

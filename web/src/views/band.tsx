@@ -5,7 +5,7 @@ import { useEffect, useRef } from 'preact/hooks';
 import { BAND, drawBand, LANES, laneOf, scale, toAddress, toX, widthOf } from '../draw.ts';
 import { FLAG } from '../model.ts';
 import { isTlbi, type Store } from '../store.ts';
-import { pan, zoom } from '../view.ts';
+import { pan, snapped, zoom } from '../view.ts';
 import { bytes, count, hex } from '../words.ts';
 import { Canvas } from './canvas.tsx';
 import { Fold, Panel } from './panel.tsx';
@@ -57,7 +57,7 @@ export function Band({ store }: { readonly store: Store }) {
       return;
     }
     if (held.kind === 'middle') store.composer.value = withFields(store, { address: hex(round(Math.max(0, held.first + by), store)) });
-    else stretch(store, held.kind, held.first, held.last, by);
+    else stretch(store, held.kind, held.first, held.last, by, (8 / (width() - BAND.left)) * (to - from));
     store.refresh();
   };
 
@@ -129,12 +129,12 @@ function round(address: number, store: Store): number {
   return Math.floor(address / unit) * unit;
 }
 
-/** An edge is pulled: NUM and SCALE become those of the nearest length that can be said. */
-function stretch(store: Store, edge: 'left' | 'right', first: number, last: number, by: number): void {
+/** An edge is pulled: NUM and SCALE become those of the nearest length that can be said; `near` to a round one, of that. */
+function stretch(store: Store, edge: 'left' | 'right', first: number, last: number, by: number, near: number): void {
   const shift = granule(store);
   const from = edge === 'left' ? round(Math.min(Math.max(0, first + by), last), store) : first;
   const length = edge === 'left' ? last + 1 - from : Math.max(2 ** shift, last + 1 + by - first);
-  const { num, scale } = store.model.fit(length, shift);
+  const { num, scale } = store.model.fit(snapped(length, near), shift);
   store.composer.value = withFields(store, {
     address: hex(from), num: String(num), scale: String(scale), tg: String((shift - 10) / 2),
     ...(num === 0 && scale === 0 && (store.composer.value.fields['ttl'] ?? '0') === '0' ? { ttl: '3' } : {}),

@@ -1,6 +1,7 @@
 // A command, field by field, with what it would do shown while it is composed. Nothing is computed here.
 
 import { isTlbi, type Store } from '../store.ts';
+import { LESSONS } from '../tour.ts';
 import { bits, grouped } from '../words.ts';
 import { Panel } from './panel.tsx';
 
@@ -33,6 +34,11 @@ export function Compose({ store }: { readonly store: Store }) {
   };
   const ok = !('error' in answer);
   const pages = isTlbi(answer) && answer.span !== null ? Math.max(1, Math.round((answer.span.last - answer.span.first + 1) / 4096)) : 0;
+  // The tour shows a field once its step has explained it; what is set all the same is named.
+  const lesson = store.mode.value === 'explain' ? LESSONS[store.step.value]?.fields : undefined;
+  const told = (key: string) => lesson === undefined || lesson.includes(key);
+  const all = kind.value?.fields ?? [];
+  const untold = ok ? all.filter(({ key }) => !told(key)).flatMap(({ name }) => answer.fields.filter((field) => field.name === name && field.value !== '0x0')) : [];
   const storm = () => {
     if (!isTlbi(answer) || answer.span === null) return;
     const plain = answer.script.replace(/ (num|scale|tg|ttl)=\S+/g, '');
@@ -53,21 +59,22 @@ export function Compose({ store }: { readonly store: Store }) {
               {store.catalog.kinds.map(({ name }) => <option key={name} value={name}>CMD_{name.toUpperCase()}</option>)}
             </select>
           </label>
-          {(kind.value?.fields ?? []).map(({ key, name, width }) => (
+          {all.filter(({ key }) => told(key)).map(({ key, name, width }) => (
             <label key={key} onMouseEnter={() => { hot.value = name; }} onMouseLeave={() => { hot.value = null; }} class={`f-${key} ${hot.value === name ? 'hot' : ''}`}>
               {name} <Entry name={key} width={width} value={composer.value.fields[key] ?? ''} set={set} focus={(on) => { hot.value = on ? name : null; }} />
             </label>
           ))}
         </div>
         <p class="help" id="help">{hot.value !== null && HELP[hot.value] !== undefined ? <><b>{hot.value}</b> {HELP[hot.value]}</> : 'Point at a field to read what it means.'}</p>
+        {untold.length === 0 ? null : <p class="under">Set as well, and explained later: {untold.map(({ name, value }) => `${name} ${Number(value)}`).join(', ')}.</p>}
         {ok && answer.span !== null ? <p class="mono range">{answer.span.formula} → {answer.span.text}</p> : <p class="mono range">{ok && answer.tlbi ? 'every address' : ' '}</p>}
         <output class={`verdict ${ok && answer.legal ? '' : 'bad'}`} aria-live="polite" id="preview">
           {ok ? answer.sentence : answer.error}{ok && answer.tables > 0 ? `, ${answer.tables} of the walk cache's tables` : ''}
         </output>
         {ok ? <Words store={store} words={answer.words} fields={answer.fields} /> : null}
         <div class="buttons">
-          <button class="primary" disabled={!ok}>Send ⏎</button>
-          <button type="button" onClick={() => store.act('sync')}>+ CMD_SYNC</button>
+          <button class="primary" id="send" disabled={!ok}>Send ⏎</button>
+          <button type="button" id="sync" onClick={() => store.sync()}>+ CMD_SYNC</button>
           {pages > 1 && pages <= 1 << 20 ? <button type="button" onClick={storm}>as {grouped(pages)} single commands</button> : null}
         </div>
       </form>

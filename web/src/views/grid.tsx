@@ -1,7 +1,7 @@
 // The IOTLB, slot by slot.
 
 import { useRef } from 'preact/hooks';
-import { drawGrid, type Layout, scale, slotAt } from '../draw.ts';
+import { drawGrid, laneOf, type Layout, scale, slotAt } from '../draw.ts';
 import { type Columns, FLAG, REASONS, STALE, VERDICT } from '../model.ts';
 import { isTlbi, type Store } from '../store.ts';
 import { bytes, count, hex } from '../words.ts';
@@ -19,6 +19,7 @@ export function Grid({ store }: { readonly store: Store }) {
   void store.tick.value;
   const { sets, ways, live, stale } = panels.value;
   const answer = isTlbi(preview.value) ? preview.value : null;
+  const seen = shown(columns.value);
   const move = (by: number) => {
     const slots = sets * ways;
     store.select(((slot.value < 0 ? 0 : slot.value + by) % slots + slots) % slots);
@@ -46,8 +47,8 @@ export function Grid({ store }: { readonly store: Store }) {
           move(by);
         }}
       />
-      <p class="legend" aria-hidden="true">{LEGEND.map(([kind, name]) => <span key={kind}><i class={`swatch ${kind}`} />{name}</span>)}<span>pale = unused for long</span></p>
-      <output class="said" aria-live="polite">{slot.value < 0 ? 'Choose a slot to see why its entry stays or goes.' : said(store, slot.value)}</output>
+      <p class="legend" aria-hidden="true">{LEGEND.filter(([kind]) => seen.has(kind)).map(([kind, name]) => <span key={kind}><i class={`swatch ${kind}`} />{name}</span>)}<span>column: set</span><span>cell: way</span>{live === 0 ? null : <span>pale, or short bar: unused for long</span>}</p>
+      <output class="said" aria-live="polite">{slot.value < 0 ? `Choose a slot to see ${answer === null ? 'what it holds' : 'why its entry stays or goes'}.` : said(store, slot.value)}</output>
       <Fold>{() => (
         <Entries columns={columns.value} ways={ways} id="iotlb-table" />
       )}</Fold>
@@ -61,7 +62,32 @@ function said(store: Store, at: number): string {
   const { flags, start, output, log2, asid, vmid } = store.columns.value;
   const flag = flags[at] ?? 0;
   if ((flag & FLAG.live) === 0) return `${where}: free`;
-  return `${where}: ${hex(start[at] ?? 0)} → ${hex(output[at] ?? 0)}, ${bytes(2 ** (log2[at] ?? 12))}, ASID ${asid[at] ?? 0}, VMID ${vmid[at] ?? 0}${(flag & FLAG.global) === 0 ? '' : ', global'}`;
+  const holds = `${where}: ${hex(start[at] ?? 0)} → ${hex(output[at] ?? 0)}, ${bytes(2 ** (log2[at] ?? 12))}, ASID ${asid[at] ?? 0}, VMID ${vmid[at] ?? 0}${(flag & FLAG.global) === 0 ? '' : ', global'}`;
+  const why = isTlbi(store.preview.value) ? store.why.value : null;
+  return why === null ? holds : `${holds}. ${why.sentence}`;
+}
+
+/** Which swatches the grid shows. */
+function shown({ slots, flags, log2, stale, verdict }: Columns): ReadonlySet<string> {
+  const lanes = ['giant', 'block', 'page', 'stage2'];
+  const fates = ['', 'needed', 'excess', 'missed'];
+  const seen = new Set<string>();
+  // Bits first: there may be thousands of slots.
+  let [kinds, fate] = [0, 0];
+  for (let at = 0; at < slots; at++) {
+    const flag = flags[at] ?? 0;
+    if ((flag & FLAG.live) === 0) {
+      if ((flag & FLAG.justGone) !== 0) seen.add('gone');
+      continue;
+    }
+    kinds |= 1 << laneOf(log2[at] ?? 12, flag);
+    fate |= 1 << (verdict[at] ?? 0);
+    if (stale[at] === STALE.moved || stale[at] === STALE.gone) fate |= 16;
+  }
+  lanes.forEach((name, n) => { if ((kinds & (1 << n)) !== 0) seen.add(name); });
+  fates.forEach((name, n) => { if ((fate & (1 << n)) !== 0) seen.add(name); });
+  if ((fate & 16) !== 0) seen.add('stale');
+  return seen;
 }
 
 /** The live entries as a table. */

@@ -4,6 +4,7 @@ import { useState } from 'preact/hooks';
 import type { Store } from '../store.ts';
 import { hex } from '../words.ts';
 import { Panel } from './panel.tsx';
+import { Terms } from './text.tsx';
 
 export function Guest({ store }: { readonly store: Store }) {
   const [line, setLine] = useState('');
@@ -20,8 +21,8 @@ export function Guest({ store }: { readonly store: Store }) {
         <label>Stream <select value={String(id)} onChange={(event) => { store.stream.value = Number(event.currentTarget.value); store.refresh(); }}>
           {streams.map((stream) => <option key={stream.id} value={String(stream.id)}>{stream.id}: ASID {stream.asid}, VMID {stream.vmid}</option>)}
         </select></label>
-        <button type="button" onClick={() => store.act(`dma ${id} ${at}`)}>DMA read</button>
-        <button type="button" onClick={() => store.act(`unmap ${id} ${at} bytes=4K`)}>Unmap it</button>
+        <button type="button" id="read" onClick={() => store.act(`dma ${id} ${at}`)}>DMA read</button>
+        <button type="button" id="unmap" onClick={() => store.act(`unmap ${id} ${at} bytes=4K`)}>Unmap it</button>
       </div>
       <form class="inline" onSubmit={(event) => { event.preventDefault(); if (store.act(line)) setLine(''); }}>
         <label class="wide">Line of script <input value={line} list="lines" onInput={(event) => setLine(event.currentTarget.value)} placeholder={examples[0]} spellcheck={false} /></label>
@@ -30,7 +31,7 @@ export function Guest({ store }: { readonly store: Store }) {
       </form>
       {access === null ? null : (
         <p class={access.stale ? 'sentence stale' : 'under'} id="access">
-          stream {access.stream}, {access.address}: {access.text}{access.hit ? ', IOTLB hit' : ''}{access.stale ? `. STALE: this DMA lands there, the tables say ${access.truth}` : ''}
+          Stream {access.stream}, <Terms text={access.text} />{access.stale ? `. STALE: this is what the device got; the tables say ${access.truth}` : ''}
         </p>
       )}
     </Panel>

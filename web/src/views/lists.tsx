@@ -2,11 +2,12 @@
 
 import { useRef, useState } from 'preact/hooks';
 import { drawPlots } from '../draw.ts';
-import type { Bits, LineKind, RecordView } from '../model.ts';
+import type { Bits, LineKind, RecordView, TableView } from '../model.ts';
 import type { Store } from '../store.ts';
-import { bits, grouped, hex, number } from '../words.ts';
+import { bits, count, grouped, hex, number } from '../words.ts';
 import { Canvas } from './canvas.tsx';
 import { Fold, Panel } from './panel.tsx';
+import { Terms } from './text.tsx';
 
 /** A record's bits to scale, most significant first. */
 function Fields({ fields, width, changed }: { readonly fields: readonly Bits[]; readonly width: number; readonly changed: (name: string) => boolean }) {
@@ -95,9 +96,9 @@ export function Queue({ store }: { readonly store: Store }) {
           <text x="100" y="112" text-anchor="middle">{queue.stopped ? 'stopped' : queue.unannounced > 0 ? 'not announced' : 'waiting'}</text>
         </svg>
         <dl>
-          <div><dt>PROD</dt><dd>{queue.prod}, wrap {queue.prodWrap}</dd></div>
-          <div><dt>CONS</dt><dd>{queue.cons}, wrap {queue.consWrap}</dd></div>
-          <div><dt>ERR</dt><dd class={queue.stopped ? 'bad' : ''}>{queue.error}{queue.stopped ? ', stopped' : ''}</dd></div>
+          <div><dt><Terms text="PROD" /></dt><dd>{queue.prod}, <Terms text="wrap" /> {queue.prodWrap}</dd></div>
+          <div><dt><Terms text="CONS" /></dt><dd>{queue.cons}, wrap {queue.consWrap}</dd></div>
+          <div><dt><Terms text="ERR" /></dt><dd class={queue.stopped ? 'bad' : ''}>{queue.error}{queue.stopped ? ', stopped' : ''}</dd></div>
         </dl>
       </div>
       {slot === undefined ? null : <p class="mono slot"><b>slot {slot.index}</b> {slot.text}<br /><code>{slot.words[0]} {slot.words[1]}</code></p>}
@@ -136,12 +137,28 @@ export function Configuration({ store }: { readonly store: Store }) {
   return (
     <Panel id="configuration" title="Configuration and walk cache" shortcut="F" hint="what memory holds, what is remembered">
       {config.map((record) => <Record key={record.title} record={record} />)}
-      <Fold title={`Walk cache: ${tables.length} tables`}>{() => <div class="scroll" tabIndex={0} role="region" aria-label="Walk cache">
-        <table>
-          <thead><tr><th scope="col">Level</th><th scope="col">Input</th><th scope="col">Next table</th><th scope="col">Command</th></tr></thead>
-          <tbody>{tables.slice(0, 64).map((row) => <tr key={row.text + row.level + row.input}><td>L{row.level}</td><td title={`${row.text}, ${row.size}`}>{row.input}</td><td>{row.next}</td><td>{row.verdict === 'goes' || row.verdict === '–' ? row.verdict : `stays: ${row.verdict}`}</td></tr>)}</tbody>
-        </table>
-      </div>}</Fold>
+      <Fold title={`Walk cache: ${tables.length} tables`}>{() => <Remembered tables={tables} />}</Fold>
+    </Panel>
+  );
+}
+
+function Remembered({ tables }: { readonly tables: readonly TableView[] }) {
+  return (
+    <div class="scroll" tabIndex={0} role="region" aria-label="Walk cache">
+      <table>
+        <thead><tr><th scope="col">Level</th><th scope="col">Input</th><th scope="col">Next table</th><th scope="col">Command</th></tr></thead>
+        <tbody>{tables.slice(0, 64).map((row) => <tr key={row.text + row.level + row.input}><td>L{row.level}</td><td title={`${row.text}, ${row.size}`}>{row.input}</td><td>{row.next}</td><td>{row.verdict === 'goes' || row.verdict === '–' ? row.verdict : `stays: ${row.verdict}`}</td></tr>)}</tbody>
+      </table>
+    </div>
+  );
+}
+
+/** The walk cache alone, for the tour. */
+export function WalkCache({ store }: { readonly store: Store }) {
+  const { tables } = store.panels.value;
+  return (
+    <Panel id="tables" title="Walk cache" hint={count(tables.length, 'table is remembered', 'tables are remembered')}>
+      {tables.length === 0 ? <p class="empty">Nothing is remembered of the way to leaves.</p> : <Remembered tables={tables} />}
     </Panel>
   );
 }
@@ -165,7 +182,7 @@ export function Counts({ store }: { readonly store: Store }) {
   ];
   return (
     <Panel id="counters" title="Counters" shortcut="U" hint="since the scenario began">
-      <dl class="counters">{COUNTED.map(([key, name]) => <div key={key}><dt>{name}</dt><dd class={key === 'stale' && counters.stale > 0 ? 'bad' : ''}>{grouped(counters[key])}</dd></div>)}</dl>
+      <dl class="counters">{COUNTED.map(([key, name]) => <div key={key}><dt>{name}{key === 'commands' && counters.syncs > 0 ? `, with ${grouped(counters.syncs)} CMD_SYNC` : ''}</dt><dd class={key === 'stale' && counters.stale > 0 ? 'bad' : ''}>{grouped(counters[key])}</dd></div>)}</dl>
       <Canvas label={`Plots over time of ${series.map(({ name }) => name).join(', ')}; their last values are listed above`} draw={(canvas, theme) => drawPlots(canvas, theme, series, at, now)} class="plots" />
       <Fold title="The plots as a table">{() => (
         <div class="scroll" tabIndex={0} role="region" aria-label="Counters over time">

@@ -75,6 +75,7 @@ export function Top({ store }: { readonly store: Store }) {
       </div>
       {mode.value === 'lab' ? (
         <label class="scenario">Scenario <select id="scenario" value={scenario.value.id} onChange={(event) => choose(store, event.currentTarget.value, false)}>
+          {scenario.value.group === 'tour' ? <option value={scenario.value.id}>{scenario.value.title}</option> : null}
           {groups.map((group) => <optgroup key={group} label={group}>{SCENARIOS.filter((each) => each.group === group).map(({ id, title }) => <option key={id} value={id}>{title}</option>)}</optgroup>)}
         </select></label>
       ) : null}
@@ -112,7 +113,7 @@ export function Story({ store }: { readonly store: Store }) {
     const [key = '', value = ''] = word.split('=');
     return [key, value] as const;
   }));
-  const lines = (fixed.value && scenario.value.fix !== null ? scenario.value.fix : scenario.value.script).trim().split('\n');
+  const lines = (fixed.value && scenario.value.fix !== null ? scenario.value.fix : scenario.value.script).trim().split('\n').filter((text) => text !== '');
   return (
     <section class="panel story" aria-labelledby="story-title">
       <h2 id="story-title">{scenario.value.title}{fixed.value ? ', done right' : ''}</h2>

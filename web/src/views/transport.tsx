@@ -7,7 +7,7 @@ import { grouped } from '../words.ts';
 import { Canvas } from './canvas.tsx';
 import { Fold } from './panel.tsx';
 
-const SPEEDS = [1, 4, 16, 256, 4096, 65536] as const;
+const SPEEDS = [1, 4, 16, 256, 4096, 16384, 65536] as const;
 /** Marks that the timeline asks for at most. */
 const MARKS = 600;
 
@@ -52,7 +52,8 @@ export function Transport({ store }: { readonly store: Store }) {
       const wait = speed.value === 1 ? 450 : speed.value === 4 ? 120 : calm ? 250 : 0;
       if (at - time.current < wait) return;
       time.current = at;
-      const steps = speed.value <= 4 ? 1 : speed.value <= 16 ? 1 : Math.ceil(speed.value / 16);
+      // An odd number, so that a frame is not always at the same place of a batch of commands; calm frames are fewer.
+      const steps = speed.value <= 16 ? 1 : Math.ceil(speed.value / 16 * (calm ? 15 : 1)) | 1;
       count += 1;
       if (store.run(steps, speed.value > 4 && count % 4 !== 0) === 0) running.value = false;
     };

@@ -2,8 +2,10 @@
 
 import { useState } from 'preact/hooks';
 import type { Store } from '../store.ts';
+import { GLOSSARY } from '../glossary.ts';
 import { bits, hex, number } from '../words.ts';
 import { Panel } from './panel.tsx';
+import { Terms } from './text.tsx';
 
 export function Walk({ store }: { readonly store: Store }) {
   const [open, setOpen] = useState<number | null>(null);
@@ -30,24 +32,20 @@ export function Walk({ store }: { readonly store: Store }) {
           <div class="split" role="img" aria-label={`Address split: ${found.split.map((part) => `${part.name} ${part.value}`).join(', ')}`}>
             {found.split.map((part) => <span key={part.name} style={{ flexGrow: part.high - part.low + 1 }}><i>{part.name}</i><b>{part.value}</b><small>{bits(part)}</small></span>)}
           </div>
-          {found.own.length === 0 ? null : <h3>What the tables say</h3>}
+          <h3>What the tables say</h3>
           <ol class="walk">
             {found.steps.map((step, n) => (
-              <li key={`${n}${step.address}`} class={`${step.kind} ${step.remembered ? 'remembered' : ''}`}>
+              <li key={`${n}${step.address}`} class={step.kind}>
                 <button type="button" aria-pressed={open === n} onClick={() => setOpen(open === n ? null : n)}>
-                  <b>{step.title}</b> {step.text}{step.remembered ? <small> {step.kind === 's1' || step.kind === 's2' ? 'skipped' : 'remembered'}</small> : null}
+                  <b title={GLOSSARY[step.title]}>{step.title}</b> {step.text}
                 </button>
               </li>
             ))}
-            <li class={found.ok ? 'end' : 'end bad'}><b>{found.ok ? 'PA' : 'fault'}</b> {found.result}</li>
+            <li class={found.ok ? 'end' : 'end bad'}><b aria-hidden="true">{found.ok ? '→' : '✗'}</b> <Terms text={found.result} /></li>
           </ol>
-          {found.own.length === 0 ? null : (
-            <>
-              <h3>What this SMMU does now</h3>
-              <ol class="walk own">{found.own.map((text, n) => <li key={n}>{text}</li>)}</ol>
-            </>
-          )}
-          <p class={found.stale ? 'sentence stale' : 'under'}>{found.cached}</p>
+          <h3>What the next access would do</h3>
+          <ol class="walk own">{found.own.map((text, n) => <li key={n}>{text}</li>)}</ol>
+          <p class={found.stale ? 'sentence stale' : 'under'}><Terms text={found.cached} /></p>
           {chosen === undefined ? null : (
             <div class="descriptor">
               <form

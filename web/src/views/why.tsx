@@ -2,6 +2,7 @@
 
 import { isTlbi, type Store } from '../store.ts';
 import { Panel } from './panel.tsx';
+import { Terms } from './text.tsx';
 
 const SIGN = { holds: '✓', fails: '✗', unasked: '–' } as const;
 const WORD = { holds: 'holds', fails: 'fails', unasked: 'not asked' } as const;
@@ -20,14 +21,14 @@ export function Reasons({ store }: { readonly store: Store }) {
         <>
           <p class={`sentence ${found.goes ? 'goes' : 'stays'}`} id="why-sentence">{found.sentence}</p>
           {found.stale ? <p class="sentence stale">Stale: {found.truth}.</p> : null}
-          <dl class="facts">{found.entry.map(([name, value]) => <div key={name}><dt>{name}</dt><dd>{value}</dd></div>)}</dl>
+          <dl class="facts">{found.entry.map(([name, value]) => <div key={name}><dt><Terms text={name} /></dt><dd>{value}</dd></div>)}</dl>
           <div class="scroll" tabIndex={0} role="region" aria-label="Predicates">
             <table class="predicates">
               <thead><tr><th scope="col"><span class="hidden">Answer</span></th><th scope="col">Predicate</th><th scope="col">Command</th><th scope="col">Entry</th></tr></thead>
               <tbody>{found.rows.map((row) => (
                 <tr key={row.name} class={`${row.answer} ${row.decides ? 'decides' : ''}`}>
                   <td><span aria-hidden="true">{SIGN[row.answer]}</span><span class="hidden">{WORD[row.answer]}</span></td>
-                  <th scope="row">{row.name}<small>{ASKS[row.name]}</small></th><td>{row.asks}</td><td>{row.has}</td>
+                  <th scope="row">{row.name}<small>{row.note === '' ? ASKS[row.name] : row.note}</small></th><td>{row.asks}</td><td>{row.has}</td>
                 </tr>
               ))}</tbody>
             </table>
