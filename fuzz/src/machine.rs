@@ -49,6 +49,8 @@ pub struct Machine {
     pub watch: Watch,
     /// Whether it is asked after each command what is left.
     pub asks_what_is_kept: bool,
+    /// Whether a third walk looks where a span ends.
+    pub asks_how_far: bool,
     kept: Kept,
     lines: Lines,
     produced: u32,
@@ -83,7 +85,16 @@ impl Machine {
     /// A device and its memory.
     pub fn new(smmu: Device, ram: Ram) -> Self {
         let (watch, kept) = (Watch::new(*smmu.features()), Kept::of(&smmu));
-        Self { smmu, ram, watch, asks_what_is_kept: true, kept, lines: Lines::default(), produced: 0 }
+        Self {
+            smmu,
+            ram,
+            watch,
+            asks_what_is_kept: true,
+            asks_how_far: true,
+            kept,
+            lines: Lines::default(),
+            produced: 0,
+        }
     }
 
     /// Back to how `start`, which this is a copy of, was, whatever has happened.
@@ -93,6 +104,7 @@ impl Machine {
         self.watch.asks_for_entries = false;
         self.watch.evicted = 0;
         self.asks_what_is_kept = true;
+        self.asks_how_far = true;
         self.produced = start.produced;
     }
 
@@ -339,7 +351,9 @@ impl Machine {
     }
 
     fn span_is_honest(&self, transaction: &Transaction, answer: &Result<Translation, Terminated>) {
-        if let Ok(Translation { pa, span, .. }) = answer {
+        if let Ok(Translation { pa, span, .. }) = answer
+            && self.asks_how_far
+        {
             // The last address of the span goes where the span says, unless who may do what differs there.
             let address = Iova(transaction.address.0.wrapping_add(span - 1));
             self.ram.allow(TRANSLATION_ACCESSES);
