@@ -352,33 +352,26 @@ impl Spaces {
     #[inline]
     pub(super) fn remove(&mut self, number: usize, fractured: bool) {
         let Some(slot) = self.slots.get_mut(number % SPACES) else { return };
-        self.total = self.total.saturating_sub(1);
+        self.total = self.total.wrapping_sub(1);
         slot.count = slot.count.saturating_sub(1);
         slot.fractured = slot.fractured.saturating_sub(fractured.into());
         if slot.count == 0 {
-            self.leave(number);
+            slot.empty();
+            self.live &= !(1 << (number % SPACES));
         }
     }
 
     /// Drops every entry of a space at once: how many, and whether generations have run out.
     #[inline]
     pub(super) fn forget(&mut self, number: usize) -> (u32, bool) {
-        self.leave(number);
-        let Some(slot) = self.slots.get_mut(number) else { return (0, false) };
-        let count = core::mem::take(&mut slot.count);
-        self.total = self.total.saturating_sub(count);
-        let wrapped;
-        (slot.tag, wrapped) = slot.tag.next();
+        self.live &= !(1 << (number % SPACES));
+        let Some(slot) = self.slots.get_mut(number % SPACES) else { return (0, false) };
+        let (tag, wrapped) = slot.tag.next();
+        let count = slot.count;
+        slot.tag = tag;
+        slot.empty();
+        self.total = self.total.wrapping_sub(count);
         (count, wrapped)
-    }
-
-    /// The space has no entry any more, and no extent.
-    #[inline]
-    fn leave(&mut self, number: usize) {
-        self.live &= !(1 << number);
-        if let Some(slot) = self.slots.get_mut(number) {
-            (slot.fractured, slot.sizes, slot.extent) = (0, 0, NOWHERE);
-        }
     }
 
     /// The live spaces that a scope names.
@@ -474,6 +467,12 @@ pub(crate) enum El1 {
 }
 
 impl Slot {
+    /// The space has no entry any more, and no extent.
+    #[inline]
+    fn empty(&mut self) {
+        (self.count, self.fractured, self.sizes, self.extent) = (0, 0, 0, NOWHERE);
+    }
+
     /// Sizes and extent with another entry.
     #[inline]
     fn take_in(&mut self, input: u64, log2_size: u32, log2_leaf: u32) {

@@ -96,6 +96,7 @@ impl<const N: usize> Iotlb<N> {
         dropped
     }
 
+    #[inline]
     fn forget_space(&mut self, number: usize) -> u32 {
         let (dropped, wrapped) = self.spaces.forget(number);
         self.forget_answers();
