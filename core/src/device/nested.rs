@@ -10,12 +10,13 @@ use crate::arch::entry::Space;
 use crate::arch::fault::{Class, Fault};
 use crate::arch::features::Features;
 use crate::arch::id::StreamWorld;
-use crate::cache::iotlb::{Character, Packed, SpaceRefs};
+use crate::cache::iotlb::{Character, Gap, Packed, SpaceRefs};
 use crate::env::Host;
 use crate::env::memory::Memory;
 use crate::format::Endian;
 use crate::format::descriptor::field;
 use crate::format::ste::Stage2;
+use crate::walk::permission::Demand;
 use crate::walk::{Descent, Found, Second, Usual, Walk, combine, second_space};
 
 /// What the last two leaves have become together.
@@ -31,6 +32,58 @@ impl Pair {
     pub(super) const NOTHING: Self = Self { first: Character::NONE, second: 0, both: Character::NONE };
 }
 
+/// Closes a gap where both stages end in the tables in which they ended the last time, in leaves like the last ones, and the
+/// last table of stage 1 is where the IOTLB says: then three descriptors of all those are read. `None`, and nothing has
+/// happened, if it is otherwise.
+#[inline(never)]
+pub(super) fn close_both<const N: usize, H: Memory + ?Sized>(
+    caches: &mut Caches<N>,
+    known: &Known,
+    required: u8,
+    input: u64,
+    gap: &Gap,
+    host: &H,
+) -> Option<(Packed, u32)> {
+    let Caches { iotlb, tables, keeps_tables, seconds, .. } = caches;
+    let seconds = seconds.as_ref().filter(|_| *keeps_tables)?;
+    let s2 = known.stream.s2.as_ref()?;
+    if !seconds.are_of(s2, known.space.world) || iotlb.is_stale(&seconds.spaces) {
+        return None;
+    }
+    // Stage 1's last table, through what is kept of stage 2.
+    let upper = known.is_upper(input);
+    let usual = known.usual(upper)?;
+    let (location, log2_first) = usual.last(known.last_table(input, tables.changes())?, input);
+    if location >> (s2.input_bits % 64) != 0 {
+        return None;
+    }
+    let table = iotlb.hit(&seconds.spaces, location).ok()?;
+    let at = iotlb.payload(table.slot)?.second()?;
+    if !at.rights().has(Demand::STRUCTURE_READ.required()) {
+        return None;
+    }
+    let word = host.read_u64(at.at(Ipa(location))).ok()?;
+    let first = known.usual_character(word, log2_first, upper)?;
+    let ipa = Ipa(usual.output(word, log2_first)? | input & low_mask(log2_first));
+    // Stage 2 of where that leads.
+    if ipa.0 >> (s2.input_bits % 64) != 0 || iotlb.hit(&seconds.spaces, ipa.0).is_ok() {
+        return None;
+    }
+    let second = seconds.at_end(s2, ipa, tables.changes(), host)?;
+    let Pair { first: last_first, second: last_second, both } = known.pair;
+    let log2_size = log2_first.min(second.log2_size());
+    if first != last_first || second.bits() != last_second || !both.rights().has(required) {
+        return None;
+    }
+    if log2_size != gap.log2_size || !both.is_own() {
+        return None;
+    }
+    iotlb.used(table.slot);
+    let payload = both.of_both(second.at(ipa), ipa, log2_size);
+    iotlb.close(gap, align_down(input, log2_size), payload)?;
+    Some((payload, log2_size))
+}
+
 /// Walks both stages for `input`: the payload, and log2 of its size.
 #[inline(never)]
 pub(super) fn walk_both<const N: usize, H: Host + ?Sized>(
@@ -40,13 +93,18 @@ pub(super) fn walk_both<const N: usize, H: Host + ?Sized>(
     input: u64,
 ) -> Result<(Packed, u32), Fault> {
     let Some(path) = known.path(upper) else { return Err(Fault::BadCd) };
-    let Some(s2) = &known.stream.s2 else { return Err(Fault::BadSte) };
+    let Some(s2) = known.stream.s2 else { return Err(Fault::BadSte) };
+    let s2 = &s2;
     let found = walk.find_leaf_nested(s2, path, &known.space, input)?;
+    let granule = path.granule;
+    if walk.kept.keeps_tables {
+        known.keep_table(upper, input, &found, walk.kept.tables.changes());
+    }
     let required = walk.demand.required();
     let Some(first) = known.alike(&found, upper).filter(|first| first.rights().has(required)) else {
         return study_both(walk, known, upper, input, &found);
     };
-    let log2_first = path.granule.level_shift(found.level);
+    let log2_first = granule.level_shift(found.level);
     let ipa = Ipa(found.output | input & low_mask(log2_first));
     let second = walk.stage2(s2, &second_space(&known.space), ipa, Class::In)?;
     let log2_size = log2_first.min(second.log2_size());
@@ -105,6 +163,32 @@ const fn region_shift(s2: &Stage2) -> u32 {
     s2.granule.level_shift(Level::L2)
 }
 
+impl Seconds {
+    /// Whether this is the stage 2 of a stream.
+    #[inline]
+    fn are_of(&self, s2: &Stage2, world: StreamWorld) -> bool {
+        self.base == s2.base && self.word == s2.word && self.world == world
+    }
+
+    /// The leaf of `ipa` in the last table, if it is there and like the last one.
+    #[inline]
+    fn at_end<H: Memory + ?Sized>(&self, s2: &Stage2, ipa: Ipa, changes: u64, host: &H) -> Option<Second> {
+        if self.changes != changes || ipa.0 >> region_shift(s2) != self.region {
+            return None;
+        }
+        let (location, shift) = self.usual.last(self.table.0, ipa.0);
+        let word = host.read_u64(Pa(location)).ok()?;
+        self.like_last(word, shift)
+    }
+
+    /// What a leaf of `2^shift` bytes becomes, if it is like the last one.
+    #[inline]
+    fn like_last(&self, word: u64, shift: u32) -> Option<Second> {
+        let alike = word & !ADDRESS == self.leaf && shift == self.shift;
+        Some(self.second.moved(Pa(self.usual.output(word, shift).filter(|_| alike)?)))
+    }
+}
+
 impl<const N: usize> Caches<N> {
     /// See [`Keep::usual_second`].
     #[inline(never)]
@@ -119,8 +203,7 @@ impl<const N: usize> Caches<N> {
     ) -> Option<Second> {
         let Self { seconds, iotlb, tables, keeps_tables, .. } = self;
         let seconds = seconds.as_mut()?;
-        let same = seconds.base == s2.base && seconds.word == s2.word && seconds.world == space.world;
-        if !same || ipa.0.wrapping_shr(s2.input_bits.into()) != 0 || !iotlb.is_bounded() {
+        if !seconds.are_of(s2, space.world) || ipa.0.wrapping_shr(s2.input_bits.into()) != 0 || !iotlb.is_bounded() {
             return None;
         }
         if iotlb.is_stale(&seconds.spaces) {

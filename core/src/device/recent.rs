@@ -40,7 +40,7 @@ pub(super) struct Known {
     pub(super) space: Space,
     /// How the lower and the upper range are looked up.
     paths: [Option<Path>; 2],
-    /// The same where stage 1 is alone and nothing is unusual.
+    /// The same where nothing is unusual.
     usual: [Option<Usual>; 2],
     last_table: LastTable,
     alike: Alike,
@@ -294,7 +294,7 @@ impl Known {
     pub(super) fn new(stream: &Stream, cd: &Cd, space: Space, features: &Features) -> Self {
         let path = |half: &Option<Half>| half.as_ref().map(|half| Path::new(cd, half, features));
         let paths = [path(&cd.lower), path(&cd.upper)];
-        let usual = paths.map(|path| path.filter(|_| stream.s2.is_none())?.usual());
+        let usual = paths.map(|path| path?.usual());
         let (last_table, alike, pair) = (LastTable::NONE, Alike::NOTHING, Pair::NOTHING);
         Self { stream: *stream, cd: *cd, space, paths, usual, last_table, alike, pair }
     }

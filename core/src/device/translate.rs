@@ -1,6 +1,6 @@
 //! A transaction's way through the SMMU, in the order of §3.3 and §7.3.22.
 
-use super::nested::walk_both;
+use super::nested::{close_both, walk_both};
 use super::recent::{Kind, Known, Need};
 use super::{Caches, Response, Smmu, Terminated, Transaction, Translation};
 use crate::arch::addr::{Pa, Stage, align_down, low_mask};
@@ -157,6 +157,9 @@ impl<const N: usize> Smmu<N> {
         let (recent, known) = self.recents.known(place)?;
         if iotlb.is_stale(&recent.spaces) || !iotlb.is_bounded() {
             return None;
+        }
+        if known.stream.s2.is_some() {
+            return close_both(&mut self.caches, known, need.rights(), input, gap, host).map(Ok);
         }
         let upper = known.is_upper(input);
         let usual = known.usual(upper)?;

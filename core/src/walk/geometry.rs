@@ -139,6 +139,13 @@ impl Usual {
         }
     }
 
+    /// The last level's descriptor for `input`, and log2 of the bytes that it covers.
+    #[inline]
+    pub(crate) const fn last(&self, table: u64, input: u64) -> (u64, u32) {
+        let index = input >> (self.page % 64) & low_mask(self.start.stride);
+        (table | index << 3, self.page)
+    }
+
     /// The output address of a leaf of `2^shift` bytes, unless it is too large.
     #[inline]
     pub(crate) const fn output(&self, word: u64, shift: u32) -> Option<u64> {

@@ -319,7 +319,7 @@ pub(crate) struct Path {
 }
 
 impl Path {
-    /// The same, if it is as usual where stage 1 is alone.
+    /// The same, if it is as usual.
     pub(crate) fn usual(&self) -> Option<Usual> {
         let usual = !self.wide && self.endian == Endian::Little;
         usual.then(|| Usual::new(self.start, self.granule, (!self.beyond).count_ones() as u8))
