@@ -17,7 +17,7 @@
 //! | 11 | write 16 bytes into a slot of the queue, telling nobody | slot (1), the bytes (16) |
 //! | 12 | terminated or retried transactions come back | |
 //! | 13 | write CMDQ_PROD as produced, then poll | portion (1) |
-//! | 14 | save, and restore with other settings, at most twice | which (1), see [`settings`]; bit 5 asks for every entry that goes |
+//! | 14 | save, and restore with other settings, at most twice | which (1), see [`settings`]; bit 5 is somebody who watches |
 //! | 15 | a transaction with all its attributes | StreamID (1), flags (1), address (8) |
 //!
 //! Flags: bit 0 a write, 1 privileged, 2 an instruction fetch, 3 with SubstreamID `[7:4]`.
@@ -97,7 +97,7 @@ fn act(input: &mut Input<'_>, machine: &mut Machine, restores: &mut u32) -> Opti
             if *restores > 0 {
                 *restores -= 1;
                 machine.restore_into(settings(choice));
-                machine.watch.asks_for_entries = choice & 0x20 != 0;
+                machine.watch.is_watching = choice & 0x20 != 0;
             }
         }
         _ => {

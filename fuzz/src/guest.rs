@@ -2,7 +2,7 @@
 //! one of the right ways, and devices access memory in between. Caches must be invisible.
 //!
 //! The first byte is the plan: bits `[4:0]` are the device's [`settings`], bit 5 another device without range invalidation, bit
-//! 6 asks for every entry that goes, bit 7 plays everything twice (see below). Then actions, each one byte and what it
+//! 6 somebody who watches, bit 7 plays everything twice (see below). Then actions, each one byte and what it
 //! needs, little-endian:
 //!
 //! | byte, modulo 16 | action | then |
@@ -67,7 +67,7 @@ fn play(
     let choice = plan & 0x1f;
     let mut other = choice.wrapping_add(7);
     machine.restore_into(settings(if again { other } else { choice }));
-    machine.watch.asks_for_entries = plan & 0x40 != 0;
+    machine.watch.is_watching = plan & 0x40 != 0;
     let frames = world.frames.map(|pair| pair[0]);
     let cds = world.contexts.iter().map(|context| context.cd.0[0]).collect();
     let updates_flags = plan & 0x80 == 0;
@@ -461,7 +461,7 @@ impl Guest<'_> {
     fn answered(&mut self, result: &Result<Translation, Terminated>) {
         self.answers.push(match result {
             Ok(found) => Answer::Through(found.pa, found.attributes),
-            Err(end) => Answer::Ended(*end, self.machine.watch.recorded),
+            Err(end) => Answer::Ended(*end, self.machine.recorded),
         });
     }
 

@@ -52,6 +52,9 @@ pub struct Machine {
     /// Whether a third walk looks where a span ends.
     pub asks_how_far: bool,
     kept: Kept,
+    /// The record that the last transaction made, as it lies in memory.
+    pub recorded: Option<[u64; 4]>,
+    executed: Vec<Command>,
     lines: Lines,
     produced: u32,
 }
@@ -70,6 +73,14 @@ impl Interrupts for Lines {
     }
 }
 
+/// The command queue, likewise.
+#[derive(Clone, Copy, Debug)]
+struct CommandQueue {
+    base: u64,
+    cons: u32,
+    log2_entries: u32,
+}
+
 /// The event queue as its registers show it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct EventQueue {
@@ -84,7 +95,7 @@ struct EventQueue {
 impl Machine {
     /// A device and its memory.
     pub fn new(smmu: Device, ram: Ram) -> Self {
-        let (watch, kept) = (Watch::new(*smmu.features()), Kept::of(&smmu));
+        let (watch, kept) = (Watch::default(), Kept::of(&smmu));
         Self {
             smmu,
             ram,
@@ -92,6 +103,8 @@ impl Machine {
             asks_what_is_kept: true,
             asks_how_far: true,
             kept,
+            recorded: None,
+            executed: Vec::new(),
             lines: Lines::default(),
             produced: 0,
         }
@@ -101,8 +114,7 @@ impl Machine {
     pub fn reset(&mut self, start: &Machine) {
         self.smmu.clone_from(&start.smmu);
         self.ram.restore(&start.ram);
-        self.watch.asks_for_entries = false;
-        self.watch.evicted = 0;
+        self.watch.is_watching = false;
         self.asks_what_is_kept = true;
         self.asks_how_far = true;
         self.produced = start.produced;
@@ -164,19 +176,22 @@ impl Machine {
         let commands = self.smmu.settings().commands_per_write * if data.len() == 8 { 2 } else { 1 };
         let accesses = COMMAND_ACCESSES * commands + WRITE_ACCESSES;
         let steps = COMMAND_STEPS * commands + WRITE_STEPS;
+        let queue = self.command_queue();
         let result = self.call(accesses, steps, |smmu, env| smmu.write(offset, data, env));
-        assert!(self.watch.executed.len() <= commands as usize, "more commands than a write may execute");
-        self.judge();
+        if !(offset..offset + data.len() as u32).contains(&reg::CMDQ_CONS) {
+            self.judge(&queue, commands);
+        }
         result
     }
 
     /// Lets the device consume up to `budget` commands.
     pub fn poll(&mut self, budget: u32) -> u32 {
         let accesses = COMMAND_ACCESSES * budget + WRITE_ACCESSES;
+        let queue = self.command_queue();
         let read =
             self.call(accesses, COMMAND_STEPS * budget + WRITE_STEPS, |smmu, env| smmu.poll(budget, env));
         assert!(read <= budget, "{read} commands of {budget} allowed");
-        self.judge();
+        self.judge(&queue, budget);
         read
     }
 
@@ -190,9 +205,39 @@ impl Machine {
         }
     }
 
-    fn judge(&mut self) {
-        if self.asks_what_is_kept && !self.watch.executed.is_empty() {
-            self.kept.check(&self.smmu, &self.watch.executed);
+    /// The commands that CMDQ_CONS has passed were executed: at most `most`, each comes back from its bytes as it was, and
+    /// nothing is left that one of them names.
+    fn judge(&mut self, before: &CommandQueue, most: u32) {
+        let CommandQueue { base, cons, log2_entries } = *before;
+        let passed = self.command_queue().cons.wrapping_sub(cons) & ((2 << log2_entries) - 1);
+        if passed == 0 {
+            return;
+        }
+        assert!(passed <= most, "more commands than a call may execute");
+        self.executed.clear();
+        for n in 0..passed {
+            let slot = base + 16 * u64::from(cons.wrapping_add(n) & ((1 << log2_entries) - 1));
+            if let (Some(low), Some(high)) = (self.ram.word(slot), self.ram.word(slot + 8)) {
+                let features = self.smmu.features();
+                let command = smmuv3::Command::decode([low, high], features).expect("it was executed");
+                let again = smmuv3::Command::decode(command.encode(), features);
+                assert_eq!(again, Ok(command), "decode is not the inverse of encode");
+                self.executed.push([low, high]);
+            }
+        }
+        if self.asks_what_is_kept {
+            self.kept.check(&self.smmu, &self.executed);
+        }
+    }
+
+    fn command_queue(&self) -> CommandQueue {
+        let registers = self.smmu.registers();
+        let base = registers.get(Reg::CmdqBase);
+        let log2_entries = (base as u32 & 0x1f).min(self.smmu.features().cmdqs.into());
+        CommandQueue {
+            base: base & 0x000f_ffff_ffff_ffe0 & !((16 << log2_entries) - 1),
+            cons: registers.get(Reg::CmdqCons) as u32,
+            log2_entries,
         }
     }
 
@@ -383,11 +428,12 @@ impl Machine {
 
     /// A transaction that says it made a record has made one, or the queue says that it was lost (§7.4).
     fn is_recorded(
-        &self,
+        &mut self,
         transaction: &Transaction,
         before: EventQueue,
         answer: &Result<Translation, Terminated>,
     ) {
+        self.recorded = None;
         let after = self.event_queue();
         let EventQueue { prod, cons, log2_entries, base, is_open } = before;
         let positions = (2 << log2_entries) - 1;
@@ -413,9 +459,10 @@ impl Machine {
             let slot = base + 32 * u64::from(prod & (positions >> 1));
             let words: [u64; 4] =
                 core::array::from_fn(|n| self.ram.word(slot + 8 * n as u64).expect("memory"));
-            // A message may have gone into the queue, if that is what software wants.
-            let words = if self.watch.messages > 0 { self.watch.recorded.unwrap_or(words) } else { words };
-            assert_eq!(Some(words), self.watch.recorded, "the record at {slot:#x}");
+            self.recorded = Some(words);
+            if self.smmu.registers().get(Reg::EventqIrqCfg0) != 0 {
+                return; // a message may have gone into the queue, if that is what software wants
+            }
             let record = event::decode(words).expect("the number of a record");
             assert_eq!((record.kind, record.stream), (kind, transaction.stream), "{words:x?}");
             assert_eq!(record.stall.is_some(), stalled, "{words:x?}");

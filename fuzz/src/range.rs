@@ -5,7 +5,7 @@
 //!
 //! | bytes | what |
 //! |---|---|
-//! | 1 | bit 0 no walk cache, 1 asks for every entry that goes, `[3:2]` geometry |
+//! | 1 | bit 0 no walk cache, 1 somebody who watches, `[3:2]` geometry |
 //! | 1 | how many accesses, modulo 32 |
 //! | for each: 1 | stream `[3:0]` modulo 9; bit 4 relative, bit 5 the upper half |
 //! | 5 or 2 | address bits `[51:12]`, or a signed distance (1) from the last one in units of 4 KiB << (1) |
@@ -130,7 +130,7 @@ fn obey(
     chosen.walk_cache = plan & 1 == 0;
     chosen.behaviour = if strict { Behaviour::Strict } else { Behaviour::Natural };
     machine.restore_into(chosen);
-    machine.watch.asks_for_entries = plan & 2 != 0;
+    machine.watch.is_watching = plan & 2 != 0;
     for &(stream, address) in accesses {
         let _ = machine.translate(&Transaction::read(StreamId(stream as u32), Iova(address)));
     }
