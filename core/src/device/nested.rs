@@ -30,8 +30,7 @@ pub(super) struct Pair {
 }
 
 impl Pair {
-    pub(super) const NOTHING: Self =
-        Self { first: Character::NONE, second: 0, both: Character::NONE };
+    pub(super) const NOTHING: Self = Self { first: Character::NONE, second: 0, both: Character::NONE };
 
     /// What two leaves become together, if they are like the last ones: the payload, and log2 of its size.
     #[inline]
@@ -346,7 +345,10 @@ impl<const N: usize> Caches<N> {
     ) -> Option<Second> {
         let Self { seconds, iotlb, tables, keeps_tables, .. } = self;
         let seconds = seconds.as_mut()?;
-        if !seconds.are_of(s2, space.world) || ipa.0.wrapping_shr(s2.input_bits.into()) != 0 || !iotlb.is_bounded() {
+        if !seconds.are_of(s2, space.world)
+            || ipa.0.wrapping_shr(s2.input_bits.into()) != 0
+            || !iotlb.is_bounded()
+        {
             return None;
         }
         if iotlb.is_stale(&seconds.spaces) {
