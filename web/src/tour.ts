@@ -202,7 +202,7 @@ unmap 8 0x4000000000 bytes=32M
       'An SMMU also remembers the tables on the way to leaves, in {tables|a walk cache}, so that the next miss is shorter. Leaf = 1 says: only leaves have changed, keep remembered tables. Leaf = 0 takes both. (TTL speaks of leaves: the tables above them go whatever it says.)',
       'Here the driver freed a whole level 3 table, and its page now holds somebody else’s data.',
     ],
-    scene: 'eight entries, and the three tables on their way; the tables in memory are already gone.',
+    scene: 'eight entries, and the three tables on their way; the last of these has been freed in memory.',
     fields: ['asid', 'address', 'tg', 'num', 'scale', 'ttl', 'leaf'],
     panels: ['guest', 'composer', 'tables'],
     beside: ['iotlb', 'walk'],

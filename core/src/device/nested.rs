@@ -10,14 +10,15 @@ use crate::arch::entry::Space;
 use crate::arch::fault::{Class, Fault};
 use crate::arch::features::Features;
 use crate::arch::id::StreamWorld;
-use crate::cache::iotlb::{Character, Gap, Packed, SpaceRefs};
+use crate::cache::iotlb::{Character, Gap, Iotlb, Packed, SpaceRefs};
 use crate::env::Host;
 use crate::env::memory::Memory;
+use crate::env::trace::NoTrace;
 use crate::format::Endian;
 use crate::format::descriptor::field;
 use crate::format::ste::Stage2;
 use crate::walk::permission::Demand;
-use crate::walk::{Descent, Found, Second, Usual, Walk, combine, second_space};
+use crate::walk::{At, Descent, Found, Second, Usual, Walk, combine, second_space};
 
 /// What the last two leaves have become together.
 #[derive(Clone, Copy, Debug)]
@@ -30,57 +31,155 @@ pub(super) struct Pair {
 
 impl Pair {
     pub(super) const NOTHING: Self = Self { first: Character::NONE, second: 0, both: Character::NONE };
+
+    /// What two leaves become together, if they are like the last ones: the payload, and log2 of its size.
+    #[inline]
+    fn payload(
+        &self,
+        first: Character,
+        second: &Second,
+        log2_first: u32,
+        ipa: Ipa,
+        required: u8,
+    ) -> Option<(Packed, u32)> {
+        let alike = first == self.first && second.bits() == self.second;
+        if !alike || !self.both.rights().has(required) {
+            return None;
+        }
+        let log2_size = log2_first.min(second.log2_size());
+        Some((self.both.of_both(second.at(ipa), ipa, log2_size), log2_size))
+    }
 }
 
-/// Closes a gap where both stages end in the tables in which they ended the last time, in leaves like the last ones, and the
-/// last table of stage 1 is where the IOTLB says: then three descriptors of all those are read. `None`, and nothing has
-/// happened, if it is otherwise.
+/// A look-up that has found nothing.
+pub(super) struct Miss<'a> {
+    pub(super) known: &'a Known,
+    pub(super) spaces: &'a mut SpaceRefs,
+    /// The rights that are needed.
+    pub(super) required: u8,
+    pub(super) input: u64,
+    pub(super) gap: Option<&'a Gap>,
+}
+
+/// Closes a gap where nobody watches and both leaves are like the last ones: the payload, and log2 of its size. `None`, and
+/// nothing has happened, if it is otherwise.
 #[inline(never)]
 pub(super) fn close_both<const N: usize, H: Memory + ?Sized>(
     caches: &mut Caches<N>,
-    known: &Known,
-    required: u8,
-    input: u64,
-    gap: &Gap,
+    miss: Miss<'_>,
     host: &H,
 ) -> Option<(Packed, u32)> {
-    let Caches { iotlb, tables, keeps_tables, seconds, .. } = caches;
-    let seconds = seconds.as_ref().filter(|_| *keeps_tables)?;
+    let Miss { known, .. } = miss;
+    let Caches { iotlb, seconds, .. } = caches;
+    let seconds = seconds.as_mut()?;
     let s2 = known.stream.s2.as_ref()?;
-    if !seconds.are_of(s2, known.space.world) || iotlb.is_stale(&seconds.spaces) {
+    if !seconds.are_of(s2, known.space.world) {
         return None;
     }
-    // Stage 1's last table, through what is kept of stage 2.
+    if iotlb.is_stale(&seconds.spaces) {
+        seconds.spaces = iotlb.references(&second_space(&known.space));
+    }
+    if caches.keeps_tables { close_in_last(caches, miss, host) } else { close_from_first(caches, miss, host) }
+}
+
+/// Both stages end in the tables in which they ended the last time, and stage 1's is where the IOTLB says.
+#[inline(always)]
+fn close_in_last<const N: usize, H: Memory + ?Sized>(
+    caches: &mut Caches<N>,
+    miss: Miss<'_>,
+    host: &H,
+) -> Option<(Packed, u32)> {
+    let Caches { iotlb, tables, seconds, .. } = caches;
+    let Miss { known, input, .. } = miss;
+    let (seconds, s2) = (seconds.as_ref()?, known.stream.s2.as_ref()?);
     let upper = known.is_upper(input);
     let usual = known.usual(upper)?;
-    let (location, log2_first) = usual.last(known.last_table(input, tables.changes())?, input);
-    if location >> (s2.input_bits % 64) != 0 {
+    let at = usual.last(known.last_table(input, tables.changes())?);
+    let location = Ipa(at.location(input));
+    let table = iotlb.hit(&seconds.spaces, location.0).ok()?;
+    let through = iotlb.payload(table.slot)?.second()?;
+    if seconds.is_outside(s2, location) || !through.rights().has(READ) {
         return None;
     }
-    let table = iotlb.hit(&seconds.spaces, location).ok()?;
-    let at = iotlb.payload(table.slot)?.second()?;
-    if !at.rights().has(Demand::STRUCTURE_READ.required()) {
+    let word = host.read_u64(through.at(location)).ok()?;
+    let first = known.usual_character(word, at.shift, upper)?;
+    let ipa = Ipa(usual.output(word, at.shift)? | input & low_mask(at.shift));
+    if seconds.is_outside(s2, ipa) || iotlb.hit(&seconds.spaces, ipa.0).is_ok() {
         return None;
     }
-    let word = host.read_u64(at.at(Ipa(location))).ok()?;
-    let first = known.usual_character(word, log2_first, upper)?;
-    let ipa = Ipa(usual.output(word, log2_first)? | input & low_mask(log2_first));
-    // Stage 2 of where that leads.
-    if ipa.0 >> (s2.input_bits % 64) != 0 || iotlb.hit(&seconds.spaces, ipa.0).is_ok() {
-        return None;
-    }
-    let second = seconds.at_end(s2, ipa, tables.changes(), host)?;
-    let Pair { first: last_first, second: last_second, both } = known.pair;
-    let log2_size = log2_first.min(second.log2_size());
-    if first != last_first || second.bits() != last_second || !both.rights().has(required) {
-        return None;
-    }
-    if log2_size != gap.log2_size || !both.is_own() {
-        return None;
-    }
+    let second = seconds.in_last_table(s2, ipa, tables.changes(), host)?;
+    let (payload, log2_size) = known.pair.payload(first, &second, at.shift, ipa, miss.required)?;
     iotlb.used(table.slot);
-    let payload = both.of_both(second.at(ipa), ipa, log2_size);
-    iotlb.close(gap, align_down(input, log2_size), payload)?;
+    keep_both(iotlb, miss, payload, log2_size)
+}
+
+/// Tables of stage 1, one for each level.
+const LEVELS: usize = 4;
+
+/// No table is remembered, nor anything of stage 2: both are walked from their first tables on, but for those of stage 2
+/// that this very walk has just come through.
+#[inline(always)]
+fn close_from_first<const N: usize, H: Memory + ?Sized>(
+    caches: &mut Caches<N>,
+    miss: Miss<'_>,
+    host: &H,
+) -> Option<(Packed, u32)> {
+    let Caches { iotlb, seconds, .. } = caches;
+    let Miss { known, input, .. } = miss;
+    let (seconds, s2) = (seconds.as_ref()?, known.stream.s2.as_ref()?);
+    let upper = known.is_upper(input);
+    let usual = known.usual(upper)?;
+    if !seconds.second.rights().has(READ) || !iotlb.has_nothing(&seconds.spaces) {
+        return None;
+    }
+    let mut near = Near { region: u64::MAX, at: seconds.usual.first() };
+    // Each is in a page of its own, so that none of them would find what another one brings.
+    let mut found = [(Ipa(0), Pa(0)); LEVELS];
+    let mut count = 0;
+    let mut at = usual.first();
+    let (word, ipa) = loop {
+        let location = Ipa(at.location(input));
+        let (before, rest) = found.split_at_mut_checked(count)?;
+        let output = seconds.walk(s2, location, before, &mut near, host)?;
+        *rest.first_mut()? = (location, output);
+        count += 1;
+        let word = host.read_u64(Pa(output.0 | location.0 & low_mask(seconds.shift))).ok()?;
+        match usual.below(at, word) {
+            Some(below) => at = below,
+            None if usual.goes_on(at, word) => return None,
+            None => break (word, Ipa(usual.output(word, at.shift)? | input & low_mask(at.shift))),
+        }
+    };
+    let first = known.usual_character(word, at.shift, upper)?;
+    let found = found.get(..count)?;
+    let second = seconds.second.moved(seconds.walk(s2, ipa, found, &mut near, host)?);
+    let (payload, log2_size) = known.pair.payload(first, &second, at.shift, ipa, miss.required)?;
+    iotlb.open_each(&seconds.spaces, &seconds.second, found)?;
+    keep_both(iotlb, miss, payload, log2_size)
+}
+
+/// The last level's table that a walk of stage 2 has come through, for the addresses of a region.
+struct Near {
+    region: u64,
+    at: At,
+}
+
+/// Keeps what both stages have become.
+#[inline]
+fn keep_both<const N: usize>(
+    iotlb: &mut Iotlb<N>,
+    miss: Miss<'_>,
+    payload: Packed,
+    log2_size: u32,
+) -> Option<(Packed, u32)> {
+    let Miss { known, spaces, input, gap, .. } = miss;
+    let first = align_down(input, log2_size);
+    let own = payload.character().is_own();
+    if let Some(gap) = gap.filter(|gap| own && gap.log2_size == log2_size) {
+        iotlb.close(gap, first, payload)?;
+    } else if !own || iotlb.open(spaces, first, log2_size, payload).is_none() {
+        iotlb.fill(spaces, &known.space, first, log2_size, payload, &mut NoTrace)?;
+    }
     Some((payload, log2_size))
 }
 
@@ -107,11 +206,10 @@ pub(super) fn walk_both<const N: usize, H: Host + ?Sized>(
     let log2_first = granule.level_shift(found.level);
     let ipa = Ipa(found.output | input & low_mask(log2_first));
     let second = walk.stage2(s2, &second_space(&known.space), ipa, Class::In)?;
-    let log2_size = log2_first.min(second.log2_size());
-    let last = &known.pair;
-    if first == last.first && second.bits() == last.second {
-        return Ok((last.both.of_both(second.at(ipa), ipa, log2_size), log2_size));
+    if let Some(both) = known.pair.payload(first, &second, log2_first, ipa, required) {
+        return Ok(both);
     }
+    let log2_size = log2_first.min(second.log2_size());
     let entry = first.at(found.output).entry(known.space, input & !low_mask(log2_first), log2_first as u8);
     let payload = Packed::new(&combine(entry, &second, s2, input, ipa));
     known.pair = Pair { first, second: second.bits(), both: payload.character() };
@@ -155,6 +253,9 @@ pub(super) struct Seconds {
     changes: u64,
 }
 
+/// What reading a table takes.
+const READ: u8 = Demand::STRUCTURE_READ.required();
+
 /// Bits of a leaf that may be address, whatever the granule.
 const ADDRESS: u64 = low_mask(48) & !low_mask(12);
 
@@ -170,15 +271,56 @@ impl Seconds {
         self.base == s2.base && self.word == s2.word && self.world == world
     }
 
+    /// Whether stage 2 does not take an address.
+    #[inline]
+    fn is_outside(&self, s2: &Stage2, ipa: Ipa) -> bool {
+        ipa.0 >> (s2.input_bits % 64) != 0
+    }
+
     /// The leaf of `ipa` in the last table, if it is there and like the last one.
     #[inline]
-    fn at_end<H: Memory + ?Sized>(&self, s2: &Stage2, ipa: Ipa, changes: u64, host: &H) -> Option<Second> {
+    fn in_last_table<H: Memory + ?Sized>(
+        &self,
+        s2: &Stage2,
+        ipa: Ipa,
+        changes: u64,
+        host: &H,
+    ) -> Option<Second> {
         if self.changes != changes || ipa.0 >> region_shift(s2) != self.region {
             return None;
         }
-        let (location, shift) = self.usual.last(self.table.0, ipa.0);
-        let word = host.read_u64(Pa(location)).ok()?;
-        self.like_last(word, shift)
+        let at = self.usual.last(self.table.0);
+        let word = host.read_u64(Pa(at.location(ipa.0))).ok()?;
+        self.like_last(word, at.shift)
+    }
+
+    /// Where `ipa` leads, if its leaf is like the last one and no page of `others` has it.
+    #[inline(never)]
+    fn walk<H: Memory + ?Sized>(
+        &self,
+        s2: &Stage2,
+        ipa: Ipa,
+        others: &[(Ipa, Pa)],
+        near: &mut Near,
+        host: &H,
+    ) -> Option<Pa> {
+        let is_there = |(other, _): &(Ipa, Pa)| (other.0 ^ ipa.0) >> (self.shift % 64) == 0;
+        if self.is_outside(s2, ipa) || others.iter().any(is_there) {
+            return None;
+        }
+        let region = ipa.0 >> region_shift(s2);
+        let mut at = if region == near.region { near.at } else { self.usual.first() };
+        let word = loop {
+            let word = host.read_u64(Pa(at.location(ipa.0))).ok()?;
+            match self.usual.below(at, word) {
+                Some(below) => at = below,
+                None => break word,
+            }
+        };
+        if self.usual.is_last(at) {
+            *near = Near { region, at };
+        }
+        Some(self.like_last(word, at.shift)?.output())
     }
 
     /// What a leaf of `2^shift` bytes becomes, if it is like the last one.
@@ -203,7 +345,10 @@ impl<const N: usize> Caches<N> {
     ) -> Option<Second> {
         let Self { seconds, iotlb, tables, keeps_tables, .. } = self;
         let seconds = seconds.as_mut()?;
-        if !seconds.are_of(s2, space.world) || ipa.0.wrapping_shr(s2.input_bits.into()) != 0 || !iotlb.is_bounded() {
+        if !seconds.are_of(s2, space.world)
+            || ipa.0.wrapping_shr(s2.input_bits.into()) != 0
+            || !iotlb.is_bounded()
+        {
             return None;
         }
         if iotlb.is_stale(&seconds.spaces) {

@@ -1,6 +1,6 @@
 //! A transaction's way through the SMMU, in the order of §3.3 and §7.3.22.
 
-use super::nested::{close_both, walk_both};
+use super::nested::{Miss, close_both, walk_both};
 use super::recent::{Kind, Known, Need};
 use super::{Caches, Response, Smmu, Terminated, Transaction, Translation};
 use crate::arch::addr::{Pa, Stage, align_down, low_mask};
@@ -122,9 +122,8 @@ impl<const N: usize> Smmu<N> {
                     }
                     Err(gap) => {
                         // Where nobody watches, the usual walk needs no more than its descriptors.
-                        if let Some(gap) = gap
-                            && !host.watches()
-                            && let Some(closed) = self.close(place, need, input, &gap, host)
+                        if !host.watches()
+                            && let Some(closed) = self.close(place, need, input, gap.as_ref(), host)
                         {
                             return match closed {
                                 Ok((payload, log2_size)) => {
@@ -150,7 +149,7 @@ impl<const N: usize> Smmu<N> {
         place: usize,
         need: Need,
         input: u64,
-        gap: &Gap,
+        gap: Option<&Gap>,
         host: &H,
     ) -> Option<Result<(Packed, u32), Fault>> {
         let Caches { iotlb, tables, keeps_tables, .. } = &mut self.caches;
@@ -159,7 +158,8 @@ impl<const N: usize> Smmu<N> {
             return None;
         }
         if known.stream.s2.is_some() {
-            return close_both(&mut self.caches, known, need.rights(), input, gap, host).map(Ok);
+            let miss = Miss { known, spaces: &mut recent.spaces, required: need.rights(), input, gap };
+            return close_both(&mut self.caches, miss, host).map(Ok);
         }
         let upper = known.is_upper(input);
         let usual = known.usual(upper)?;
@@ -177,7 +177,7 @@ impl<const N: usize> Smmu<N> {
         }
         let payload = character.at(output);
         let first = input & (u64::MAX << (shift % 64));
-        if shift == gap.log2_size && character.is_own() {
+        if let Some(gap) = gap.filter(|gap| gap.log2_size == shift && character.is_own()) {
             iotlb.close(gap, first, payload)?;
         } else {
             iotlb.fill(&mut recent.spaces, &known.space, first, shift, payload, &mut NoTrace)?;

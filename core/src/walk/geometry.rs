@@ -91,6 +91,24 @@ impl Descent {
     }
 }
 
+/// A table on the usual walk.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct At {
+    table: u64,
+    /// log2 of the bytes that one of its descriptors covers.
+    pub(crate) shift: u32,
+    /// Bits of the index.
+    index: u64,
+}
+
+impl At {
+    /// The address of the descriptor for `input`.
+    #[inline]
+    pub(crate) const fn location(&self, input: u64) -> u64 {
+        self.table | (input >> (self.shift % 64) & self.index) << 3
+    }
+}
+
 /// A walk as it usually is: one stage, little-endian tables that forbid nothing, output addresses of 48 bits or fewer.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Usual {
@@ -118,32 +136,50 @@ impl Usual {
     /// on, if that is known. [`Usual::OTHER`] where the walk is not as usual, or memory aborts.
     #[inline(never)]
     pub(crate) fn leaf<M: Memory + ?Sized>(&self, table: Option<u64>, input: u64, memory: &M) -> (u64, u32) {
-        let Descent { stride, .. } = self.start;
-        let full = (1 << (stride % 64)) - 1;
-        let (mut shift, mut table, mut index) = match table {
-            Some(table) => (self.page, table, full),
-            None => (self.start.shift, self.start.table, self.start.index),
-        };
+        let mut at = table.map_or_else(|| self.first(), |table| self.last(table));
         loop {
-            let location = table | (input >> (shift % 64) & index) << 3;
-            let Ok(word) = memory.read_u64(Pa(location)) else { return (Self::OTHER, shift) };
-            if word & 0b11 != 0b11 || shift <= self.page {
-                return (word, shift);
+            let Ok(word) = memory.read_u64(Pa(at.location(input))) else { return (Self::OTHER, at.shift) };
+            match self.below(at, word) {
+                Some(below) => at = below,
+                None if self.goes_on(at, word) => return (Self::OTHER, at.shift),
+                None => return (word, at.shift),
             }
-            if word & self.unusual != 0 {
-                return (Self::OTHER, shift);
-            }
-            table = word & self.tables;
-            shift -= stride;
-            index = full;
         }
     }
 
-    /// The last level's descriptor for `input`, and log2 of the bytes that it covers.
+    /// Where it starts.
     #[inline]
-    pub(crate) const fn last(&self, table: u64, input: u64) -> (u64, u32) {
-        let index = input >> (self.page % 64) & low_mask(self.start.stride);
-        (table | index << 3, self.page)
+    pub(crate) const fn first(&self) -> At {
+        let Descent { table, shift, index, .. } = self.start;
+        At { table, shift, index }
+    }
+
+    /// In the last level's table.
+    #[inline]
+    pub(crate) const fn last(&self, table: u64) -> At {
+        At { table, shift: self.page, index: (1 << (self.start.stride % 64)) - 1 }
+    }
+
+    /// Whether a table is of the last level.
+    #[inline]
+    pub(crate) const fn is_last(&self, at: At) -> bool {
+        at.shift == self.page
+    }
+
+    /// To the next table, if `word` leads there and is as usual.
+    #[inline]
+    pub(crate) const fn below(&self, at: At, word: u64) -> Option<At> {
+        if !self.goes_on(at, word) || word & self.unusual != 0 {
+            return None;
+        }
+        let shift = at.shift - self.start.stride;
+        Some(At { table: word & self.tables, shift, index: (1 << (self.start.stride % 64)) - 1 })
+    }
+
+    /// Whether `word` is a table descriptor.
+    #[inline]
+    pub(crate) const fn goes_on(&self, at: At, word: u64) -> bool {
+        word & 0b11 == 0b11 && at.shift > self.page
     }
 
     /// The output address of a leaf of `2^shift` bytes, unless it is too large.

@@ -11,7 +11,7 @@ mod stage1;
 mod stage2;
 pub mod structures;
 
-pub(crate) use geometry::{Descent, Usual};
+pub(crate) use geometry::{At, Descent, Usual};
 pub(crate) use second::Second;
 pub(crate) use stage1::{Found, Path};
 

@@ -38,7 +38,7 @@ export function Lesson({ store }: { readonly store: Store }) {
       ))}</ol>
       <h2 id="lesson-title">{lesson.title}</h2>
       {lesson.text.map((text) => <p key={text}><Text text={text} /></p>)}
-      <p class="scene"><b>Here</b> <Text text={lesson.scene} /></p>
+      <p class="scene"><b>Scene:</b> <Text text={lesson.scene} /></p>
       <h3>Now you</h3>
       <ol class="parts" id="parts">{lesson.parts.map(({ text }, n) => (
         <li key={text} class={n < seen ? 'done' : n === seen ? 'next' : ''}><span class="tick" aria-hidden="true">{n < seen ? '✓' : n + 1}</span><span>{n < seen ? <span class="hidden">Done: </span> : null}<Text text={text} /></span></li>

@@ -3,7 +3,7 @@
 #[cfg(feature = "alloc")]
 use super::Entry;
 use super::{Gap, Iotlb, Packed, SpaceRefs};
-use crate::arch::addr::{Ipa, align_down};
+use crate::arch::addr::{Ipa, Pa, align_down};
 use crate::arch::entry::Space;
 use crate::env::trace::{Step, Trace};
 use crate::walk::Second;
@@ -49,7 +49,33 @@ impl<const N: usize> Iotlb<N> {
         Packed::new(&entry).second()
     }
 
-    /// Keeps an entry in a space of its own that has none for its addresses. Nobody watches, and all entries are in sets.
+    /// Whether a space has no entry of its own.
+    #[inline]
+    pub(crate) fn has_nothing(&self, spaces: &SpaceRefs) -> bool {
+        self.spaces.resolve(spaces.own).is_none_or(|number| self.spaces.slot(number).count == 0)
+    }
+
+    /// Keeps what stage 2 makes of some addresses, all of them as large as `second` and in other respects like it, in a space
+    /// that has none for them: where they are, and where they lead. Nobody watches, and all entries are in sets.
+    #[inline]
+    pub(crate) fn open_each(
+        &mut self,
+        spaces: &SpaceRefs,
+        second: &Second,
+        found: &[(Ipa, Pa)],
+    ) -> Option<()> {
+        let number = self.spaces.resolve(spaces.own)?;
+        let log2_size = second.log2_size();
+        for (ipa, output) in found {
+            let payload = Packed::of_second(&second.moved(*output), *ipa);
+            let place = self.place(number, ipa.0, log2_size);
+            self.close(&Gap { place, number, log2_size }, align_down(ipa.0, log2_size), payload)?;
+        }
+        Some(())
+    }
+
+    /// Keeps an entry in a space of its own that has none for its addresses; nothing happens if that has no number. Nobody
+    /// watches, and all entries are in sets.
     #[inline(never)]
     pub(crate) fn open(
         &mut self,
