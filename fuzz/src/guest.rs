@@ -366,8 +366,11 @@ impl Guest<'_> {
             let cd = cd.with(cd::A, bit(0)).with(cd::R, bit(1)).with(cd::S, bit(2)).with(cd::EPD0, bit(6));
             if has_upper { cd.with(cd::EPD1, bit(7)) } else { cd }
         };
-        let shared =
-            |cd: Cd| cd.with(cd::HA, bit(3) & flags).with(cd::HD, bit(4) & flags).with(cd::WXN, bit(5));
+        // Once on, updates by hardware stay on: they leave the members of a contiguous run with different flags.
+        let shared = |cd: Cd| {
+            let (ha, hd) = (bit(3) & flags | cd.get(cd::HA), bit(4) & flags | cd.get(cd::HD));
+            cd.with(cd::HA, ha).with(cd::HD, hd).with(cd::WXN, bit(5))
+        };
         let of_shared = Cd::ZERO.with(cd::HA, 1).with(cd::HD, 1).with(cd::WXN, 1).0[0];
         let vmid = |owner: Owner| match owner {
             Owner::El1 { vmid, .. } | Owner::Stage2 { vmid } => Some(vmid),
