@@ -17,7 +17,7 @@
 
 use smmuv3::arch::addr::Stage;
 use smmuv3::arch::id::StreamWorld;
-use smmuv3::{Behaviour, Iova, StreamId, Transaction};
+use smmuv3::{Iova, StreamId, Transaction};
 use smmuv3_tests::bits::{Record, Words};
 use smmuv3_tests::commands::{self, Command, field, opcode};
 use smmuv3_tests::kept_nested::Fact;
@@ -126,10 +126,8 @@ fn obey(
     accesses: &[(usize, u64)],
     command: Command,
 ) -> (Vec<Fact>, Vec<Fact>) {
-    let mut chosen = settings(plan >> 2 & 3);
-    chosen.walk_cache = plan & 1 == 0;
-    chosen.behaviour = if strict { Behaviour::Strict } else { Behaviour::Natural };
-    machine.restore_into(chosen);
+    let choice = plan >> 2 & 3 | u8::from(strict) << 2 | (plan & 1) << 3;
+    machine.smmu.clone_from(world().device(choice));
     machine.watch.is_watching = plan & 2 != 0;
     for &(stream, address) in accesses {
         let _ = machine.translate(&Transaction::read(StreamId(stream as u32), Iova(address)));
@@ -338,7 +336,14 @@ fn build() -> World {
     let mut machine = Machine::new(smmu, ram);
     boot(&mut machine);
     machine.ram.settle();
-    World { machine, trees: Vec::new(), contexts: Vec::new(), streams, frames: Default::default() }
+    World {
+        machine,
+        trees: Vec::new(),
+        contexts: Vec::new(),
+        streams,
+        frames: Default::default(),
+        devices: Default::default(),
+    }
 }
 
 /// One table for each level, whose entries all lead to the next: every fourth is a block where there are blocks, pages are runs

@@ -16,6 +16,8 @@
 //! | 10 | as stream 1, but faults stall | 1 | 1 |
 //! | others | no STE | | |
 
+use core::cell::OnceCell;
+
 use smmuv3::{Features, Settings};
 use smmuv3_tests::bits::{Record, Words};
 use smmuv3_tests::driver::value;
@@ -153,6 +155,8 @@ pub struct World {
     pub streams: Vec<Ste>,
     /// The frame of each page of the virtual machine, and another one.
     pub frames: [[u64; 2]; VM_PAGES as usize],
+    /// The booted device with other settings, made when it is asked for.
+    pub devices: [OnceCell<Box<Device>>; SETTINGS],
 }
 
 /// What the device implements: range invalidation, and as much else as one device can have.
@@ -169,6 +173,14 @@ impl World {
     pub fn without_ranges() -> &'static Self {
         thread_local!(static WORLD: &'static World = Box::leak(Box::new(World::build(Features::SMMUV3_1))));
         WORLD.with(|world| *world)
+    }
+
+    /// The booted device with the [`settings`] of this number.
+    pub fn device(&self, choice: u8) -> &Device {
+        self.devices[usize::from(choice) % SETTINGS].get_or_init(|| {
+            let state = self.machine.smmu.state();
+            Box::new(Device::from_state(&state, settings(choice)).expect("a state that was taken"))
+        })
     }
 
     fn build(features: Features) -> Self {
@@ -196,9 +208,12 @@ impl World {
         }
         boot(&mut machine);
         machine.ram.settle();
-        Self { machine, trees, contexts, streams, frames }
+        Self { machine, trees, contexts, streams, frames, devices: Default::default() }
     }
 }
+
+/// How many [`settings`] differ.
+const SETTINGS: usize = 32;
 
 /// Settings by number: geometry, behaviour, walk cache, patience.
 pub fn settings(choice: u8) -> Settings {
