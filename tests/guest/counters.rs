@@ -27,6 +27,8 @@ pub struct Counters {
     pub events: u64,
     /// Nobody asks which entries go: `excess` is not counted.
     pub asks_no_entries: bool,
+    /// Nobody asks anything: the device may do what it does without saying so, and figures mean nothing.
+    pub looks_away: bool,
 }
 
 impl Trace for Counters {
@@ -48,7 +50,11 @@ impl Trace for Counters {
         }
     }
 
+    fn watches(&self) -> bool {
+        !self.looks_away
+    }
+
     fn wants_entries(&self) -> bool {
-        !self.asks_no_entries
+        !(self.asks_no_entries || self.looks_away)
     }
 }

@@ -57,6 +57,10 @@ impl Trace for Both<'_> {
         }
     }
 
+    fn watches(&self) -> bool {
+        self.counters.watches()
+    }
+
     fn wants_entries(&self) -> bool {
         self.counters.wants_entries()
     }

@@ -27,7 +27,10 @@ impl ConfigCache {
 
     /// Forgets everything.
     pub fn clear(&mut self) {
-        *self = Self::new();
+        // In place: another one of these on the stack would be large.
+        self.stes.fill(None);
+        self.cds.fill(None);
+        self.next = 0;
     }
 
     /// The STEs kept.
